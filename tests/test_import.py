@@ -1,6 +1,7 @@
 """`import jax_md` is light, and what is public is documented."""
 
 import importlib
+import importlib.util
 import pkgutil
 import subprocess
 import sys
