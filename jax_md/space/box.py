@@ -37,6 +37,11 @@ def _expected_box(box: Any) -> ValueError:
     )
 
 
+def in_dtype_of(R: Any, box: Any) -> Array:
+    """Return `box` in the floating dtype of positions, which a box never decides."""
+    return jnp.asarray(box, jnp.result_type(R, 0.0))
+
+
 def inverse(box: Any) -> Array:
     """Return the box of the inverse map, of the same kind as `box`.
 
@@ -135,8 +140,8 @@ def transform(box: Any, R: Any) -> Array:
         R: Fractional positions, ``[..., d]``.
     """
     R = jnp.asarray(R)
-    box = jnp.asarray(box, jnp.promote_types(R.dtype, jnp.result_type(box)))
-    return _transform(box, R.astype(jnp.result_type(R, box)))
+    dtype = jnp.result_type(R, box, 0.0)  # a Python scalar leaves that of `R`
+    return _transform(jnp.asarray(box, dtype), R.astype(dtype))
 
 
 def transform_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
