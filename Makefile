@@ -29,18 +29,18 @@ OLDEST_TESTS = tests/test_import.py tests/test_util.py tests/test_dataclasses.py
 	tests/partition tests/smap tests/quantity tests/energy tests/simulate \
 	tests/minimize
 
-.PHONY: help demo test test-slow test-all test-oldest run-oldest lint format bench clean
+.PHONY: help demo test test-slow test-all test-oldest run-oldest lint format bench peers clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo         set up and run examples/quickstart.py"
-	@echo "make test         the tests without those marked slow (about ten minutes)"
+	@echo "make test         the tests without those marked slow"
 	@echo "make test-slow    the tests marked slow"
 	@echo "make test-all     all tests"
 	@echo "make test-oldest  a short suite on Python 3.11 and JAX $(OLDEST_JAX)"
 	@echo "make lint         ruff and pyright"
 	@echo "make format       ruff, mending what it can"
-	@echo "make bench        the benchmarks"
+	@echo "make bench        the benchmarks; make peers before compares other engines"
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { \
@@ -74,8 +74,16 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# One question after another, so that no two disturb each other's timings.
 bench: $(VENV)/.installed-all
+	@set -e; for file in benchmarks/bench_*.py; do \
+	  echo "$$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; \
+	done
 	$(BIN)/python -m benchmarks.report
+
+# Other engines for `make bench` to compare with, each in an environment of its own.
+peers: $(VENV)/.installed-all
+	$(BIN)/python -m benchmarks.peers.setup
 
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON_OLDEST) -m venv $(OLDEST)
@@ -95,4 +103,4 @@ run-oldest: $(OLDEST)/.installed
 	  $(PYTEST_ARGS) $(wildcard $(OLDEST_TESTS))
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(OLDEST) .venv-peers .cache .pytest_cache .ruff_cache build dist
