@@ -159,6 +159,34 @@ def test_the_curvature_of_a_path_through_boxes():
         np.testing.assert_allclose(ours, expected, atol=ATOL)
 
 
+@pytest.mark.parametrize("op", ["lattice", "cartesian", "transform"])
+def test_tangent_rules_hold_inside_a_loop(op):
+    """Second derivatives through a scan, where a rule could be lost (JAX 0.10.1)."""
+    apply = getattr(space, op)
+    R, box = jnp.array([0.3, 0.7, 0.2]), jnp.array([1.2, 1.5, 1.1])
+
+    def step(carry, rate):
+        R, box = carry
+        return apply(box + rate, R) + rate * R, box + rate
+
+    def scanned(rate):
+        carry = jax.lax.fori_loop(0, 3, lambda _, c: step(c, rate), (R, box))
+        return jnp.sum(jnp.sin(carry[0]))
+
+    def unrolled(rate):
+        carry = R, box
+        for _ in range(3):
+            carry = step(carry, rate)
+        return jnp.sum(jnp.sin(carry[0]))
+
+    for outer in (jax.jacfwd, jax.grad):
+        np.testing.assert_allclose(
+            jax.jit(outer(jax.grad(scanned)))(0.3),
+            jax.jit(outer(jax.grad(unrolled)))(0.3),
+            rtol=1e-12,
+        )
+
+
 @MODES
 def test_shift_in_a_tangent_of_its_frame(fractional):
     """What an ensemble probes for: with twice the box a tangent doubles."""
