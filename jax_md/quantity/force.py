@@ -87,7 +87,9 @@ def canonicalize_force(energy_or_force_fn: EnergyFn | ForceFn) -> ForceFn:
             resolved.append(resolve(R, kwargs))
         leaves, structure = jax.tree.flatten(R)
         out = jax.tree.leaves(resolved[0](R, **kwargs))
-        cast = [jnp.asarray(f, jnp.result_type(r)) for f, r in zip(out, leaves)]
+        cast = [
+            jnp.asarray(f, jnp.result_type(r)) for f, r in zip(out, leaves, strict=True)
+        ]
         return jax.tree.unflatten(structure, cast)
 
     return force_fn
