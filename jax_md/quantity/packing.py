@@ -33,7 +33,8 @@ def particle_volume(
     if species is not None:
         particle_count = jnp.bincount(jnp.asarray(species), length=jnp.size(radii))
     balls = particle_count * nball_unit_volume(spatial_dimension)
-    return jnp.sum(balls * radii**spatial_dimension)
+    filled = balls * radii**spatial_dimension
+    return jnp.sum(filled) if jnp.ndim(filled) else filled  # numbers stay numbers
 
 
 def volume_fraction(
