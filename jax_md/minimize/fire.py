@@ -7,12 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jax_md import dataclasses, quantity
-from jax_md.simulate.operators import (
-    as_arrays,
-    canonicalize_mass,
-    safe_sqrt,
-    velocity_verlet,
-)
+from jax_md.simulate import operators
 from jax_md.types import EnergyFn, ForceFn, Minimizer, Position, ShiftFn
 
 
@@ -77,7 +72,7 @@ def fire_descent(
     force_fn = quantity.canonicalize_force(energy_or_force)
 
     def init(R: Position, mass: Any = 1.0, **kwargs: Any) -> FireDescentState:
-        R = as_arrays(R)
+        R = operators.as_arrays(R)
         dtype = jnp.result_type(*jax.tree.leaves(R))
         state = FireDescentState(
             position=R,
@@ -88,14 +83,17 @@ def fire_descent(
             alpha=jnp.asarray(alpha_start, dtype),
             n_pos=jnp.zeros((), jnp.int32),
         )
-        return canonicalize_mass(state)
+        return operators.canonicalize_mass(state)
 
     def step(state: FireDescentState, **kwargs: Any) -> FireDescentState:
         dt, alpha, n_pos = state.dt, state.alpha, state.n_pos
-        state = velocity_verlet(force_fn, shift_fn, dt, state, **kwargs)
+        state = operators.velocity_verlet(force_fn, shift_fn, dt, state, **kwargs)
         P, F = state.momentum, state.force
         power = _dot(F, P)
-        F_norm, P_norm = safe_sqrt(_dot(F, F)), safe_sqrt(_dot(P, P))
+        F_norm, P_norm = (
+            operators.safe_sqrt(_dot(F, F)),
+            operators.safe_sqrt(_dot(P, P)),
+        )
         ratio = P_norm / jnp.where(F_norm > 0, F_norm, 1)
 
         uphill, downhill = power < 0, power > 0

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_md import quantity
-from jax_md.simulate._keywords import refuse_lookalikes
-from jax_md.simulate.operators import as_arrays, spread
+from jax_md.simulate import _keywords, operators
 from jax_md.types import EnergyFn, ForceFn, Minimizer, Position, ShiftFn
 
 
@@ -32,16 +31,20 @@ def gradient_descent(
     force_fn = quantity.canonicalize_force(energy_or_force)
 
     def init(R: Position, **unused: Any) -> Position:
-        return as_arrays(R)
+        return operators.as_arrays(R)
 
     def step(R: Position, *, step_size: Any = step_size, **kwargs: Any) -> Position:
-        refuse_lookalikes(kwargs, "step_size", fns=(energy_or_force, shift_fn))
-        R = as_arrays(R)
+        _keywords.refuse_lookalikes(
+            kwargs, "step_size", fns=(energy_or_force, shift_fn)
+        )
+        R = operators.as_arrays(R)
 
         def moved(shift: Any, R: Any, F: Any) -> Any:
             dR = jnp.asarray(step_size, R.dtype) * F
             return shift(R, dR, **kwargs).astype(R.dtype)
 
-        return jax.tree.map(moved, spread(shift_fn, R), R, force_fn(R, **kwargs))
+        return jax.tree.map(
+            moved, operators.spread(shift_fn, R), R, force_fn(R, **kwargs)
+        )
 
     return Minimizer(jax.jit(init), jax.jit(step))

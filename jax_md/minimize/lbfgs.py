@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jax_md import dataclasses
-from jax_md.simulate.operators import as_arrays, safe_sqrt, spread
+from jax_md.simulate import operators
 from jax_md.types import EnergyFn, Minimizer, Position, ShiftFn
 
 
@@ -50,7 +50,7 @@ def _largest_move(updates: Any) -> Array:
         jnp.max(jnp.sum(jnp.square(u), axis=-1) if u.ndim else jnp.square(u))
         for u in jax.tree.leaves(updates)
     ]
-    return safe_sqrt(jnp.max(jnp.stack(longest)))
+    return operators.safe_sqrt(jnp.max(jnp.stack(longest)))
 
 
 def lbfgs(
@@ -113,7 +113,7 @@ def lbfgs(
     def moved(R: Position, u: Position, kwargs: dict) -> Position:
         return jax.tree.map(
             lambda shift, R, u: shift(R, u, **kwargs).astype(R.dtype),
-            spread(shift_fn, R),
+            operators.spread(shift_fn, R),
             R,
             u,
         )
@@ -133,7 +133,7 @@ def lbfgs(
         return value_fn
 
     def init(R: Position, **kwargs: Any) -> LBFGSState:
-        R = as_arrays(R)
+        R = operators.as_arrays(R)
         u = jax.tree.map(jnp.zeros_like, R)
         value, gradient = jax.value_and_grad(energy_of(R, kwargs))(u)
         return LBFGSState(R, value, gradient, u, R, optimizer.init(u))

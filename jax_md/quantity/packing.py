@@ -29,7 +29,9 @@ def particle_volume(
         particle_count: How many particles have each radius, scalar or as `radii`.
         species: Kind of each particle, integers ``[n]``; replaces `particle_count`.
     """
-    radii = radii if jnp.ndim(radii) == 0 else jnp.asarray(radii)
+    radii, particle_count = (
+        x if np.ndim(x) == 0 else jnp.asarray(x) for x in (radii, particle_count)
+    )
     if species is not None:
         particle_count = jnp.bincount(jnp.asarray(species), length=jnp.size(radii))
     balls = particle_count * nball_unit_volume(spatial_dimension)

@@ -4,6 +4,8 @@ A step is written as named operators (see `operators`); its parameters are keywo
 the factory's values as defaults, so each can be scheduled, batched or differentiated.
 """
 
+from jax_md.util import static_cast as static_cast
+
 from .langevin import NVTLangevinState as NVTLangevinState
 from .langevin import nvt_langevin as nvt_langevin
 from .momenta import canonicalize_momenta as canonicalize_momenta

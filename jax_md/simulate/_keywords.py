@@ -51,6 +51,26 @@ def _explicit_parameters(fns: Iterable[Callable]) -> set[str]:
     return names
 
 
+def refuse_unknown(factory: str, options: Mapping[str, Any]) -> None:
+    """Raise if a factory was given options that it does not have.
+
+    Factories accept any keyword to keep the signature that scripts know them by.
+
+    Args:
+        factory: Name of the factory.
+        options: The keywords left over.
+
+    Raises:
+        TypeError: Naming the options.
+    """
+    if options:
+        names = ", ".join(f"`{name}`" for name in options)
+        raise TypeError(
+            f"`simulate.{factory}` has no option {names}. Keywords of the energy and "
+            "the space go to the functions it returns, `init` and `step`."
+        )
+
+
 def refuse_lookalikes(
     kwargs: Mapping[str, Any], *names: str, fns: Iterable[Callable] = ()
 ) -> None:

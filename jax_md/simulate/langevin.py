@@ -9,7 +9,7 @@ from jax_md import dataclasses, quantity
 from jax_md.types import EnergyFn, ForceFn, Position, ShiftFn, Simulator
 
 from . import operators
-from ._keywords import refuse_lookalikes
+from ._keywords import refuse_lookalikes, refuse_unknown
 from .momenta import start
 from .operators import drift, kick, refresh, thermalize
 
@@ -37,6 +37,7 @@ def nvt_langevin(
     kT: Any,
     gamma: Any = 0.1,
     center_velocity: bool = True,
+    **sim_kwargs: Any,
 ) -> Simulator:
     r"""Integrate Langevin's equation at a temperature.
 
@@ -55,6 +56,7 @@ def nvt_langevin(
         center_velocity: Whether momenta drawn by ``init`` have their mean taken off.
             Later, the noise moves the center of mass, as it should: nothing is taken
             off by a step, and given momenta are left alone.
+        **sim_kwargs: Must be empty.
 
     Returns:
         ``(init, step)``:
@@ -65,13 +67,15 @@ def nvt_langevin(
         Keywords go to the energy and the shift.
 
     Raises:
-        TypeError: From both, for a keyword that looks like a misspelt parameter.
+        TypeError: For an option that does not exist; from ``init`` and ``step``, for a
+            keyword that looks like a misspelt parameter.
 
     Source:
         B. Leimkuhler, C. Matthews, Appl. Math. Res. Express 2013, 34 (2013);
         R. L. Davidchack, T. E. Ouldridge, M. V. Tretyakov, J. Chem. Phys. 142, 144114
         (2015).
     """
+    refuse_unknown("nvt_langevin", sim_kwargs)
     force_fn = quantity.canonicalize_force(energy_or_force_fn)
 
     def init(

@@ -9,7 +9,7 @@ from jax_md import dataclasses, quantity
 from jax_md.types import EnergyFn, ForceFn, Position, ShiftFn, Simulator
 
 from . import operators
-from ._keywords import refuse_lookalikes
+from ._keywords import refuse_lookalikes, refuse_unknown
 from .momenta import start
 from .operators import velocity_verlet
 
@@ -30,7 +30,10 @@ class NVEState:
 
 
 def nve(
-    energy_or_force_fn: EnergyFn | ForceFn, shift_fn: ShiftFn, dt: Any = 1e-3
+    energy_or_force_fn: EnergyFn | ForceFn,
+    shift_fn: ShiftFn,
+    dt: Any = 1e-3,
+    **sim_kwargs: Any,
 ) -> Simulator:
     """Integrate Newton's equations at constant energy.
 
@@ -38,6 +41,7 @@ def nve(
         energy_or_force_fn: Energy or force of the positions.
         shift_fn: Shift function of the space.
         dt: Time step.
+        **sim_kwargs: Must be empty.
 
     Returns:
         ``(init, step)``:
@@ -49,7 +53,8 @@ def nve(
         Keywords go to the energy and the shift.
 
     Raises:
-        TypeError: From ``step``, for a keyword that looks like a misspelt `dt`.
+        TypeError: For an option that does not exist; from ``init`` and ``step``, for a
+            keyword that looks like a misspelt parameter.
 
     Example:
         >>> from jax_md import space
@@ -61,6 +66,7 @@ def nve(
         W. C. Swope, H. C. Andersen, P. H. Berens, K. R. Wilson, J. Chem. Phys. 76, 637
         (1982).
     """
+    refuse_unknown("nve", sim_kwargs)
     force_fn = quantity.canonicalize_force(energy_or_force_fn)
 
     def init(

@@ -10,7 +10,7 @@ from jax_md import dataclasses, quantity
 from jax_md.types import EnergyFn, ForceFn, Position, ShiftFn, Simulator
 
 from . import operators
-from ._keywords import refuse_lookalikes
+from ._keywords import refuse_lookalikes, refuse_unknown
 from .momenta import start
 from .nose_hoover import NoseHooverChain, chain_energy, nose_hoover_chain
 from .operators import kinetic_energy, velocity_verlet
@@ -41,6 +41,7 @@ def nvt_nose_hoover(
     chain_steps: int = 2,
     sy_steps: int = 3,
     tau: Any = None,
+    **sim_kwargs: Any,
 ) -> Simulator:
     """Sample the canonical ensemble with a chain of Nosé-Hoover thermostats.
 
@@ -56,6 +57,7 @@ def nvt_nose_hoover(
         chain_steps: Parts into which a half step of the chain is cut.
         sy_steps: Suzuki-Yoshida substeps of each part: 1, 3, 5 or 7.
         tau: Period of the thermostat, an absolute time; 100 `dt` by default.
+        **sim_kwargs: Must be empty.
 
     Returns:
         ``(init, step)``:
@@ -68,11 +70,13 @@ def nvt_nose_hoover(
 
     Raises:
         ValueError: If an option of the chain is out of range.
-        TypeError: From both, for a keyword that looks like a misspelt parameter.
+        TypeError: For an option that does not exist; from ``init`` and ``step``, for a
+            keyword that looks like a misspelt parameter.
 
     Source:
         G. J. Martyna, M. L. Klein, M. Tuckerman, J. Chem. Phys. 97, 2635 (1992).
     """
+    refuse_unknown("nvt_nose_hoover", sim_kwargs)
     force_fn = quantity.canonicalize_force(energy_or_force_fn)
     tau = 100 * dt if tau is None else tau
     chain_fns = nose_hoover_chain(dt, chain_length, chain_steps, sy_steps, tau)

@@ -44,7 +44,6 @@ class dispatch_by_state:  # noqa: N801 (a decorator, used as a function)
         self._registry: dict[type, Callable] = {}
         self.__doc__ = fn.__doc__
         self.__name__ = fn.__name__
-        self.__wrapped__ = fn
 
     def __call__(self, state: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the version for the type of ``state.position``."""
