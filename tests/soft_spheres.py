@@ -20,7 +20,7 @@ class System(NamedTuple):
 
 
 def pair_sum(displacement_fn: Callable) -> Callable:
-    """Sum ``epsilon (1 - r / sigma)^3`` over touching pairs; pair (i, i) has no turn."""
+    """Sum ``epsilon (1 - r / sigma)^3`` over touching pairs of different particles."""
 
     def energy_fn(R, sigma=1.0, epsilon=1.0, **kwargs):
         dR = space.map_product(displacement_fn)(R, R, **kwargs)
@@ -36,8 +36,12 @@ def pair_sum(displacement_fn: Callable) -> Callable:
 TILTED = jnp.array([[1.0, 0.2, 0.1], [0.0, 0.9, -0.1], [0.0, 0.0, 1.1]])
 
 
-def soft_spheres(kind: str, n=8, dim=3, side=1.8, dtype=jnp.float64) -> System:
-    """Random positions in a space: free, periodic, general or fractional."""
+def soft_spheres(kind: str, n=8, dim=3, side=2.3, dtype=jnp.float64) -> System:
+    """Random positions in a space: free, periodic, general or fractional.
+
+    All perpendicular widths are above 2, twice the range of the spheres, so that the
+    energy has no jump at the edge of a minimum image.
+    """
     s = jax.random.uniform(jax.random.key(7), (n, dim), dtype)
     if kind == "free":
         box, fns = side, space.free()

@@ -90,10 +90,7 @@ def fire_descent(
         state = operators.velocity_verlet(force_fn, shift_fn, dt, state, **kwargs)
         P, F = state.momentum, state.force
         power = _dot(F, P)
-        F_norm, P_norm = (
-            operators.safe_sqrt(_dot(F, F)),
-            operators.safe_sqrt(_dot(P, P)),
-        )
+        F_norm, P_norm = (operators.safe_sqrt(_dot(x, x)) for x in (F, P))
         ratio = P_norm / jnp.where(F_norm > 0, F_norm, 1)
 
         uphill, downhill = power < 0, power > 0

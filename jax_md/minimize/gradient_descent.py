@@ -34,17 +34,15 @@ def gradient_descent(
         return operators.as_arrays(R)
 
     def step(R: Position, *, step_size: Any = step_size, **kwargs: Any) -> Position:
-        _keywords.refuse_lookalikes(
-            kwargs, "step_size", fns=(energy_or_force, shift_fn)
-        )
+        fns = energy_or_force, shift_fn
+        _keywords.refuse_lookalikes(kwargs, "step_size", fns=fns)
         R = operators.as_arrays(R)
 
         def moved(shift: Any, R: Any, F: Any) -> Any:
             dR = jnp.asarray(step_size, R.dtype) * F
             return shift(R, dR, **kwargs).astype(R.dtype)
 
-        return jax.tree.map(
-            moved, operators.spread(shift_fn, R), R, force_fn(R, **kwargs)
-        )
+        shift = operators.spread(shift_fn, R)
+        return jax.tree.map(moved, shift, R, force_fn(R, **kwargs))
 
     return Minimizer(jax.jit(init), jax.jit(step))
