@@ -26,8 +26,9 @@ from jaxtyping import Array, Float
 
 from jax_md import dataclasses
 
-# Weights of symmetric compositions, as in OpenMM: H. Yoshida, Phys. Lett. A 150, 262
-# (1990); M. Suzuki, J. Math. Phys. 32, 400 (1991).
+# Weights of symmetric compositions, as tabulated in OpenMM. Seven are of sixth order
+# (H. Yoshida, Phys. Lett. A 150, 262 (1990)); three and five, which go by the names of
+# Suzuki and Yoshida, too, are of second order like one, with smaller constants.
 SUZUKI_YOSHIDA_WEIGHTS = {
     1: np.array([1.0]),
     3: np.array([0.828981543588751, -0.657963087177502, 0.828981543588751]),
@@ -90,7 +91,7 @@ def nose_hoover_chain(
         dt: Time step of the simulation.
         chain_length: Links of the chain, at least 1.
         chain_steps: Equal parts into which a half step is cut.
-        sy_steps: Substeps of each part: 1, 3, 5 or 7, of higher and higher order.
+        sy_steps: Substeps of each part: 1, 3 or 5, of second order, or 7, of sixth.
         tau: Period of the thermostat (time, not steps).
 
     Returns:
