@@ -20,15 +20,15 @@ class System(NamedTuple):
 
 
 def pair_sum(displacement_fn: Callable) -> Callable:
-    """Sum ``epsilon (1 - r / sigma)^3`` over touching pairs of different particles."""
+    """Sum ``epsilon (1 - r / sigma)^4`` over touching pairs of different particles."""
 
     def energy_fn(R, sigma=1.0, epsilon=1.0, **kwargs):
         dR = space.map_product(displacement_fn)(R, R, **kwargs)
         square = space.square_distance(dR)
         touching = (square < sigma**2) & ~jnp.eye(len(R), dtype=bool)
         r = jnp.sqrt(jnp.where(touching, square, 1))
-        # The cube makes forces smooth enough for finite differences.
-        return epsilon * jnp.sum(jnp.where(touching, (1 - r / sigma) ** 3, 0)) / 2
+        # The power makes second derivatives smooth enough for finite differences.
+        return epsilon * jnp.sum(jnp.where(touching, (1 - r / sigma) ** 4, 0)) / 2
 
     return energy_fn
 
