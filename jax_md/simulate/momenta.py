@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .operators import canonicalize_mass, dispatch_by_state, safe_sqrt, spread
+from .operators import canonicalize_mass, dispatch_by_state, noise, safe_sqrt, spread
 
 T = TypeVar("T")
 
@@ -27,8 +27,8 @@ def initialize_momenta(state: T, key: Array, kT: Any, *, center: bool = True) ->
 
     def draw(key: Array, R: Any, m: Any) -> Array:
         dtype = jnp.result_type(R)
-        spread_of_p = safe_sqrt(jnp.asarray(m, dtype) * jnp.asarray(kT, dtype))
-        p = spread_of_p * jax.random.normal(key, jnp.shape(R), dtype)
+        width = safe_sqrt(jnp.asarray(m, dtype) * jnp.asarray(kT, dtype))
+        p = width * noise(key, R)
         if center and p.ndim and p.shape[0] > 1:
             p = p - jnp.mean(p, axis=0, keepdims=True)
         return p

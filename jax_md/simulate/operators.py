@@ -84,6 +84,13 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
+def noise(key: Array, like: Any) -> Array:
+    """Draw standard normal numbers of the shape and dtype of an array."""
+    # Flat: on a CPU, JAX draws the same numbers ten times slower as [n, 3].
+    flat = jax.random.normal(key, (jnp.size(like),), jnp.result_type(like))
+    return flat.reshape(jnp.shape(like))
+
+
 def velocity(state: Any) -> Any:
     """Velocities of a state, momentum over mass, leaf by leaf."""
     mass = spread(state.mass, state.momentum)
@@ -177,7 +184,7 @@ def stochastic_step(state: T, dt: Any, kT: Any, gamma: Any) -> T:
         x = x * jnp.asarray(dt, p.dtype)
         # expm1: 1 - exp(-2x) would lose most digits where the friction is weak.
         width = safe_sqrt(-m * T * jnp.expm1(-2 * x))
-        return jnp.exp(-x) * p + width * jax.random.normal(key, p.shape, p.dtype)
+        return jnp.exp(-x) * p + width * noise(key, p)
 
     mass, rate = spread(state.mass, state.momentum), spread(gamma, state.momentum)
     momentum = jax.tree.map(exchanged, state.momentum, mass, rate, keys)
@@ -244,8 +251,7 @@ class Normal:
     def sample(self, key: Array) -> Array:
         """Draw one sample of the shape of the mean."""
         mean = jnp.asarray(self.mean)
-        noise = jax.random.normal(key, mean.shape, mean.dtype)
-        return mean + safe_sqrt(jnp.asarray(self.var)) * noise
+        return mean + safe_sqrt(jnp.asarray(self.var)) * noise(key, mean)
 
     def log_prob(self, x: Array) -> Array:
         """Logarithm of the density at `x`, per component."""
