@@ -11,19 +11,19 @@ from tests.soft_spheres import soft_spheres
 KT = 0.4
 
 
-def nve(system, **options):
-    init, step = simulate.nve(system.energy_fn, system.shift_fn, 0.01, **options)
+def nve(system, dt=0.01, **options):
+    init, step = simulate.nve(system.energy_fn, system.shift_fn, dt, **options)
     return (lambda key, R, *args, kT=KT, **kw: init(key, R, kT, *args, **kw)), step
 
 
-def nvt_nose_hoover(system, **options):
+def nvt_nose_hoover(system, dt=0.01, kT=KT, **options):
     return simulate.nvt_nose_hoover(
-        system.energy_fn, system.shift_fn, 0.01, KT, **options
+        system.energy_fn, system.shift_fn, dt, kT, **options
     )
 
 
-def nvt_langevin(system, **options):
-    return simulate.nvt_langevin(system.energy_fn, system.shift_fn, 0.01, KT, **options)
+def nvt_langevin(system, dt=0.01, kT=KT, **options):
+    return simulate.nvt_langevin(system.energy_fn, system.shift_fn, dt, kT, **options)
 
 
 SIMULATORS = {f.__name__: f for f in (nve, nvt_nose_hoover, nvt_langevin)}
@@ -126,6 +126,17 @@ def test_each_run_time_parameter_has_an_effect(name, made):
     for parameter in RUN_TIME[name]:
         other = step(state, **RUN_TIME[name] | {parameter: 0.7})
         assert jnp.max(jnp.abs(other.momentum - default.momentum)) > 1e-6, parameter
+
+
+def test_run_time_values_stand_for_those_of_the_factory(name, made):
+    system, init, step = made(name, jnp.float64)
+    state = step(init(jax.random.key(0), system.position))
+    given = {key: 2 * value for key, value in RUN_TIME[name].items()}
+    _, other_step = SIMULATORS[name](system, **given)
+    found, expected = step(state, **given), other_step(state)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(a, b, atol=1e-12)
 
 
 def test_misspelt_parameters_are_refused(name, made):

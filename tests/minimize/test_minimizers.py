@@ -74,7 +74,7 @@ def fire_by_hand(R, steps, mass):
         else:
             n += 1
             if n > 5:
-                dt, alpha = min(dt * 1.1, 0.4), alpha * 0.99
+                dt, alpha = min(dt * 1.1, 0.15), alpha * 0.99
     return R, P, dt, alpha, n
 
 
@@ -82,7 +82,7 @@ def fire_by_hand(R, steps, mass):
 def test_fire_follows_the_paper(steps):
     R = jax.random.normal(jax.random.key(1), (6, 2))
     mass = jnp.linspace(1.0, 2.0, 6)
-    init, step = minimize.fire_descent(quadratic, space.free()[1])
+    init, step = minimize.fire_descent(quadratic, space.free()[1], dt_max=0.15)
     state = advance(step, init(R, mass), steps)
     expected = fire_by_hand(R, steps, np.asarray(mass)[:, None])
     found = state.position, state.momentum, state.dt, state.alpha, state.n_pos

@@ -76,6 +76,12 @@ def test_temperature_changes_the_masses_and_not_the_options():
     fns = simulate.nose_hoover_chain(0.1, 3, 1, 1, 2.0)
     chain = fns.update_mass(fns.initialize(12, 1.0, 1.0), 0.5)
     np.testing.assert_allclose(chain.mass, [24, 2, 2])
+    system = soft_spheres("free")
+    init, step = simulate.nvt_nose_hoover(
+        system.energy_fn, system.shift_fn, 0.01, 1.0, 2, 1, 1, tau=2.0
+    )
+    state = step(init(jax.random.key(0), system.position), kT=0.5)
+    np.testing.assert_allclose(state.chain.mass, [48, 2])
 
 
 def test_options():
