@@ -304,7 +304,7 @@ def _check_length(name: str, kind: Kind, tree: Any, n: int) -> None:
         if leaf.shape[:axes] != (n,) * axes:
             raise ValueError(
                 f"`{name}` has shape {leaf.shape}, but there are {n} particles; "
-                f"expected the leading shape {(n,) * axes}. A table of species needs `species=`."
+                f"expected the leading shape {(n,) * axes}. A table needs `species=`."
             )
 
 
