@@ -131,8 +131,8 @@ def _read_setfl(name: str, lines: Sequence[str]) -> EamTables:
     if len(starts) != s:
         raise ValueError(
             f"`{name}` names {s} elements ({', '.join(elements)}) but holds the "
-            f"headers of {len(starts)} (atomic number, mass, lattice constant, lattice): it is "
-            "truncated or damaged."
+            f"headers (number, mass, lattice constant, lattice) of {len(starts)}: "
+            "it is truncated or damaged."
         )
     headers = [_header(lines[k]) for k in starts]
     ends = [*starts[1:], len(lines)]

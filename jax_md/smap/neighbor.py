@@ -76,7 +76,7 @@ def pair_neighbor_list(
             dr = space.map_neighbor(d)(R, R[j])
         else:
             dr = space.map_bond(d)(R[i], R[j])
-        out = fn(unit_where_masked(dr, mask), **p)
+        out = fn(unit_where_masked(dr.astype(R.dtype), mask), **p)
         feature_axes = (1,) * (out.ndim - mask.ndim)
         out = jnp.where(mask.reshape(mask.shape + feature_axes), out, 0)
         return _reduce(out, neighbor.format, i, R.shape[0], axes_asked)

@@ -149,7 +149,7 @@ def _all_pairs(displacement_or_metric: Callable, R: Array) -> Array:
     itself = jnp.eye(n, dtype=bool)
     partner = jnp.where(itself[..., None], jnp.roll(R, -1, 0)[:, None], R[None])
     dr = space.map_neighbor(displacement_or_metric)(R, partner)
-    return unit_where_masked(dr, ~itself)
+    return unit_where_masked(dr.astype(R.dtype), ~itself)
 
 
 def unit_where_masked(dr: Array, mask: Array) -> Array:
