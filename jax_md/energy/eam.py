@@ -3,9 +3,9 @@ r"""The embedded-atom energy of one element, from its three functions.
 .. math:: E = \sum_i F(\rho_i) + \frac12 \sum_i \sum_{j \ne i} \phi(r_{ij})
 
 By default the density of an atom at its own position counts, as it does in JAX MD:
-:math:`\rho_i = \sum_j \rho(r_{ij})` over all j, i included. Potential files mean the sum
-without it, ``self_density=False``. For those, and for alloys, `embedded_atom_pair` and
-`embedded_atom_neighbor_list` are the better choice.
+:math:`\rho_i = \sum_j \rho(r_{ij})` over all j, i included. Potential files mean the
+sum without it, ``self_density=False``. For those, and for alloys, `embedded_atom_pair`
+and `embedded_atom_neighbor_list` are the better choice.
 
 Source:
     M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984); Y. Mishin, D. Farkas, M. J.

@@ -4,8 +4,8 @@ r"""Embedded-atom potentials: pair energies and the energy of embedding in a den
     E = \sum_i F_i(\rho_i) + \frac12 \sum_i \sum_{j \ne i} \phi_{ij}(r_{ij}),
     \quad \rho_i = \sum_{j \ne i} \rho_{ji}(r_{ij})
 
-The functions are tabulated, for any number of elements, and interpolated as LAMMPS does.
-For the functions of a single element see `jax_md.energy.eam`.
+The functions are tabulated, for any number of elements, and interpolated as LAMMPS
+does. For the functions of a single element see `jax_md.energy.eam`.
 
 Source:
     M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984).
@@ -217,6 +217,7 @@ class NeighborSums:
     def __call__(
         self, fn: Callable, R: Any, species: Any, neighbor: Any, kwargs: dict, **p: Any
     ) -> Array:
+        """Return ``[n]``, the sum of ``fn(dr, **p)`` over the partners of each."""
         options = {"reduce_axis": (1,), "ignore_unused_parameters": True, **p}
         kwargs = {k: v for k, v in kwargs.items() if k != "species"}
         if self.list_fn is None:
