@@ -259,6 +259,34 @@ def test_a_diverging_function_has_finite_derivatives(format):
         np.testing.assert_allclose(actual, expected, atol=1e-12 * scale)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_excluded_pair_may_coincide(format):
+    """Empty slots stay harmless where the particles they read coincide."""
+    R, (displacement, metric) = positions()[:6], periodic()
+    R = R.at[1].set(R[0])
+
+    def exclude(idx):
+        row = jnp.arange(6)[:, None]
+        return jnp.where((row < 2) & (idx < 2), 6, idx)
+
+    nbrs = partition.neighbor_list(
+        displacement, BOX, CUT, custom_mask_function=exclude, format=format
+    ).allocate(R, extra_capacity=2)
+    energy = smap.pair_neighbor_list(diverging, metric)
+    value, slope = jax.value_and_grad(lambda R, s: energy(R, nbrs, sigma=s), (0, 1))(
+        R, 1.1
+    )
+    np.testing.assert_allclose(slope[1], 6 * value / 1.1, rtol=1e-12)
+    assert np.all(np.isfinite(slope[0])) and value > 0
+
+
+def test_a_particle_alone_has_no_energy():
+    _, metric = periodic()
+    energy = smap.pair(diverging, metric)
+    value, slope = jax.value_and_grad(energy)(jnp.ones((1, 3)))
+    assert value == 0 and not np.any(slope)
+
+
 def test_species_labels_are_checked():
     R, (_, metric) = positions(), periodic()
     for species in (np.ones(N), [0] * N, np.ones((N, 1), int), "ab", True):
