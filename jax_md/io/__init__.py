@@ -1,0 +1,11 @@
+"""Structures, trajectories, checkpoints and the ASE bridge, in plain arrays."""
+
+from .ase import from_ase as from_ase
+from .ase import read as read
+from .ase import to_ase as to_ase
+from .ase import write as write
+from .structure import Structure as Structure
+from .structure import box_matrix as box_matrix
+from .structure import is_upper_triangular as is_upper_triangular
+from .structure import standard_form as standard_form
+from .structure import standard_rotation as standard_rotation
