@@ -4,6 +4,9 @@ from .ase import from_ase as from_ase
 from .ase import read as read
 from .ase import to_ase as to_ase
 from .ase import write as write
+from .checkpoint import Checkpoint as Checkpoint
+from .checkpoint import load_checkpoint as load_checkpoint
+from .checkpoint import save_checkpoint as save_checkpoint
 from .structure import Structure as Structure
 from .structure import box_matrix as box_matrix
 from .structure import is_upper_triangular as is_upper_triangular

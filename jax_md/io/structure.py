@@ -2,7 +2,7 @@
 
 `box` has the lattice vectors as columns, as everywhere in this package. Any cell can be
 rotated so that its box is upper triangular, which is the form that neighbor lists take:
-with :math:`b^T = Q^T u^T` (QR of the cell), ``u = Q b`` and positions become ``Q r``.
+with the QR decomposition :math:`b = Q^T u`, positions become ``Q r`` and the box ``u``.
 """
 
 from typing import Any
