@@ -1,0 +1,1 @@
+"""Simulators, and the run that drives them."""
