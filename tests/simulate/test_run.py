@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import energy, start, toy_list, toy_simulator
 
 from jax_md import io
 from jax_md.simulate.report import (
@@ -18,6 +17,7 @@ from jax_md.simulate.report import (
     SimulationDiverged,
 )
 from jax_md.simulate.run import run
+from tests.simulate.run_toys import energy, start, toy_list, toy_simulator
 
 
 def same_bits(a, b):
@@ -441,9 +441,9 @@ def test_progress_and_report(capsys):
 
 KILLED = """
 import sys, jax
-sys.path.insert(0, "tests/simulate")
+
 import numpy as np
-from toys import start, toy_list, toy_simulator
+from tests.simulate.run_toys import start, toy_list, toy_simulator
 from jax_md.simulate.run import run
 
 class Slow:
