@@ -33,3 +33,7 @@ from .operators import stochastic_step as stochastic_step
 from .operators import temperature as temperature
 from .operators import thermalize as thermalize
 from .operators import velocity_verlet as velocity_verlet
+from .report import Report as Report
+from .restart import resume as resume
+from .run import Run as Run
+from .run import run as run
