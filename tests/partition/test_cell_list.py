@@ -95,7 +95,7 @@ def test_positions_outside_the_box_alias_with_their_images():
 def test_update_in_compiled_code_and_sticky_overflow():
     R = points(50, 2, 6.0)
     allocate, update = cell_list(6.0, 1.0)
-    cells = allocate(R)
+    cells = allocate(R, extra_capacity=5)
     crowded = jnp.full_like(R, 0.5)
 
     def step(cells, x):
