@@ -48,9 +48,8 @@ def crystal(repeats: int):
 
 def copper(displacement, box, **options):
     """Return the list and the energy of the published embedded-atom potential."""
-    return energy.eam_from_file_neighbor_list(
-        displacement, box, DATA / "Cu_u3.eam", **options
-    )
+    potential = energy.eam_from_file(DATA / "Cu_u3.eam")
+    return energy.embedded_atom_neighbor_list(displacement, box, potential, **options)
 
 
 def relax(repeats: int = 4) -> dict[str, float]:
@@ -86,9 +85,7 @@ def heat_and_melt(a: float, output: Path, smoke: bool) -> dict:
     side = a * repeats
     R = jnp.asarray(side * R, jnp.float32)
     displacement, shift = space.periodic(side)
-    neighbor_fn, energy_fn = copper(
-        displacement, side, dr_threshold=0.5, fractional_coordinates=False
-    )
+    neighbor_fn, energy_fn = copper(displacement, side)
     neighbors = neighbor_fn.allocate(R)
 
     def kelvin(state):
@@ -167,7 +164,7 @@ def heat_and_melt(a: float, output: Path, smoke: bool) -> dict:
         "300 K": first.records["position"][len(first.records) // 2 :],
         "2,400 K": second.records["position"][-len(second.records) // 4 :],
     }
-    log["radius"] = np.linspace(1.5, 8.0, 131)
+    log["radius"] = np.arange(1.5, min(8.0, side / 2), 0.05)
     for name, positions in frames.items():
         log[name] = radial_distribution(positions, displacement, side, log["radius"])
     log["report"] = second.report
@@ -212,9 +209,7 @@ def differentiate(a: float, smoke: bool) -> dict:
 
     # Atoms of a crystal stay within a wide skin for a tenth of a picosecond, so one
     # list serves the whole trajectory.
-    teacher_fn, teacher_energy = copper(
-        displacement, side, dr_threshold=1.0, fractional_coordinates=False
-    )
+    teacher_fn, teacher_energy = copper(displacement, side, dr_threshold=1.0)
     # Girifalco and Weizer, Phys. Rev. 114, 687 (1959), fitted copper as well.
     guess = {"epsilon": 0.3429, "alpha": 1.3588, "sigma": 2.866}
     pupil_fn, pupil_energy = energy.morse_neighbor_list(
@@ -265,7 +260,7 @@ def differentiate(a: float, smoke: bool) -> dict:
         return jnp.mean((motion(scaled) / teacher - 1) ** 2)
 
     scale = jax.tree.map(jnp.ones_like, parameters)
-    optimizer = optax.adam(0.01)
+    optimizer = optax.adam(0.004)
     moments = optimizer.init(scale)
     value_and_grad = jax.jit(jax.value_and_grad(loss))
     losses = []
@@ -306,7 +301,6 @@ def draw(melt: dict, fit: dict, path: Path) -> None:
         shells.plot(melt["radius"], melt[name], color=color, label=name)
     shells.axhline(1.0, color="0.7", linewidth=0.8, zorder=0)
     shells.set(title="Radial distribution", xlabel="distance / Å", ylabel="g(r)")
-    shells.set_xlim(1.5, 8.0)
     shells.legend(frameon=False)
     motion.plot(fit["time"], fit["teacher"], "k", label="embedded atom")
     motion.plot(fit["time"], fit["before"], "--", label="Morse, published")
