@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import measure
-from benchmarks.peers.client import ENVIRONMENTS, ROOT
+from benchmarks.peers.client import ROOT, environment
 
 FIRST_STEP = """
 import jax, jax.numpy as jnp
@@ -33,16 +33,16 @@ jax.block_until_ready(jax.jit(step)(state, neighbor=neighbors).position)
 
 def fresh(python: Path, code: str, path: Path | None) -> float:
     """Return the seconds that a new interpreter needs for ``code``."""
-    environment = dict(os.environ, JAX_PLATFORMS="cpu")
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    environment.pop("PYTHONPATH", None)
+    variables = dict(os.environ, JAX_PLATFORMS="cpu")
+    variables.pop("JAX_COMPILATION_CACHE_DIR", None)
+    variables.pop("PYTHONPATH", None)
     if path:
-        environment["PYTHONPATH"] = str(path)
+        variables["PYTHONPATH"] = str(path)
     start = time.perf_counter()
     subprocess.run(
         [python, "-W", "ignore", "-c", code],
         check=True,
-        env=environment,
+        env=variables,
         cwd="/",  # an interpreter finds the modules of the folder it starts in
         stderr=subprocess.DEVNULL,
     )
@@ -54,7 +54,7 @@ def main() -> None:
     options = measure.arguments(__doc__, name="import", sizes=[1_000])
     engines = {"jax_md": (Path(sys.executable), ROOT, "Dense")}
     if "jax_md" not in options.without:
-        python = ENVIRONMENTS / "jax_md" / "bin" / "python"
+        python = environment("jax_md") / "bin" / "python"
         engines["JAX MD"] = (python, None, "OrderedSparse")
     rows = []
     for engine, (python, path, layout) in engines.items():

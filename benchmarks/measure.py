@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.peers.client import environment
+from benchmarks.peers.setup import REQUIREMENTS
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -64,4 +67,11 @@ def arguments(description: str | None, **defaults) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=defaults.get("steps", 100))
     parser.add_argument("--without", nargs="*", default=[], help="peers to leave out")
     parser.add_argument("--name", default=defaults["name"], help="name of the results")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name in REQUIREMENTS:
+        if name not in options.without and not environment(name).exists():
+            print(
+                f"`{name}` is not installed and is left out; `make peers` installs it."
+            )
+            options.without.append(name)
+    return options

@@ -12,6 +12,11 @@ ENVIRONMENTS = ROOT / ".venv-peers"
 RUNNERS = Path(__file__).parent
 
 
+def environment(name: str) -> Path:
+    """Return where the environment of a peer is, or would be."""
+    return ENVIRONMENTS / name
+
+
 class PeerError(RuntimeError):
     """A runner could not do what it was asked to do."""
 
@@ -33,15 +38,15 @@ class Peer:
     def __init__(self, name: str, threads: int | None = None):
         self.name = name
         self.threads = threads or cores()
-        environment = dict(os.environ, OMP_NUM_THREADS=str(self.threads))
-        environment.pop("PYTHONPATH", None)
-        environment["JAX_PLATFORMS"] = environment.get("JAX_PLATFORMS", "cpu")
+        variables = dict(os.environ, OMP_NUM_THREADS=str(self.threads))
+        variables.pop("PYTHONPATH", None)
+        variables.setdefault("JAX_PLATFORMS", "cpu")
         if name == "ours":
             # The same script that measures JAX MD, with this project in its place.
             python, script = Path(sys.executable), "jax_md_peer.py"
-            environment["PYTHONPATH"] = str(ROOT)
+            variables["PYTHONPATH"] = str(ROOT)
         else:
-            home = ENVIRONMENTS / name
+            home = environment(name)
             python, script = home / "bin" / "python", f"{name}_peer.py"
             if not python.exists():
                 raise PeerError(
@@ -49,7 +54,7 @@ class Peer:
                     "`make peers` makes it."
                 )
             # The wheel of MPICH puts its libraries where the linker does not look.
-            environment["LD_LIBRARY_PATH"] = str(home / "lib")
+            variables["LD_LIBRARY_PATH"] = str(home / "lib")
         allowed = sorted(os.sched_getaffinity(0))[: self.threads]
         log = ROOT / ".cache" / "benchmarks" / f"{name}-{self.threads}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +66,7 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment,
+                env=variables,
                 preexec_fn=lambda: os.sched_setaffinity(0, allowed),
             )
         self.info = self.ask("info")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import venv
 
-from benchmarks.peers.client import ENVIRONMENTS
+from benchmarks.peers.client import environment
 
 REQUIREMENTS = {
     # 0.10.2 miscompiles on CPU, and JAX MD is slower with 0.12.
@@ -23,7 +23,7 @@ REQUIREMENTS = {
 def main(names: list[str]) -> None:
     """Make the environments ``names``, all of them by default."""
     for name in names or list(REQUIREMENTS):
-        home = ENVIRONMENTS / name
+        home = environment(name)
         venv.create(home, with_pip=True)
         subprocess.run(
             [home / "bin" / "pip", "install", "-q", *REQUIREMENTS[name]], check=True
