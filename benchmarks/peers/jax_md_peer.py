@@ -20,7 +20,6 @@ import numpy as np
 from jax import lax
 from protocol import peak_memory, serve
 
-import jax_md
 from jax_md import energy, partition, quantity, simulate, smap, space
 
 BASELINE_BYTES = peak_memory()
@@ -121,9 +120,12 @@ systems: dict[str, Liquid] = {}
 
 
 def info() -> dict:
+    try:
+        version = importlib.metadata.version("jax-md")
+    except importlib.metadata.PackageNotFoundError:
+        version = "checkout"  # this project, found on the path
     return {
-        "engine": "JAX MD" if hasattr(jax_md, "a2c") else "jax_md",
-        "version": importlib.metadata.version("jax-md"),
+        "version": version,
         "jax": jax.__version__,
         "device": str(jax.devices()[0].device_kind),
         "threads": len(os.sched_getaffinity(0)),

