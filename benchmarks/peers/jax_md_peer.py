@@ -189,7 +189,7 @@ def seconds_of(fn, *arguments, calls=1):
     return (time.perf_counter() - start) / calls
 
 
-def rebuild(name: str, repeats: int, **case) -> dict:
+def rebuild(repeats: int, **case) -> dict:
     """Time one rebuild and one evaluation of the forces, in turns."""
     liquid = Liquid(**case)
     # No skin to wait for: `update` builds a list of the same radius at each call.
@@ -218,7 +218,7 @@ def rebuild(name: str, repeats: int, **case) -> dict:
     }
 
 
-def gradient(name: str, steps: int, repeats: int, **case) -> dict:
+def gradient(steps: int, repeats: int, **case) -> dict:
     """Time the gradient of a loss after ``steps`` steps, and check it."""
     liquid = Liquid(**case)
     neighbors = liquid.neighbor_fn.allocate(liquid.position, extra_capacity=4)
