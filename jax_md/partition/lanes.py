@@ -136,14 +136,6 @@ def _run(jaxpr: Any, consts: Any, inputs: Any, lanes: tuple[int, ...]) -> list[A
     return [read(v) for v in jaxpr.outvars]
 
 
-def _inner(params: dict[str, Any]) -> tuple[Any, Any] | None:
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        if key in params:
-            inner = params[key]
-            return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-    return None
-
-
 # Calls whose body may be inlined: derivatives have been taken before we come here.
 _CALLS = frozenset(
     """pjit jit closed_call core_call custom_jvp_call custom_vjp_call
@@ -151,9 +143,24 @@ _CALLS = frozenset(
 )
 
 
+def _inner(eqn: Any) -> tuple[Any, Any] | None:
+    """The body of a call, as a jaxpr and its constants."""
+    name, params = eqn.primitive.name, eqn.params
+    if name == "tangent_rule":  # of `jax_md.space.box`: a value with a rule of its own
+        avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+        closed = jax.make_jaxpr(params["value"])(*avals)
+        return closed.jaxpr, closed.consts
+    if name in _CALLS:
+        for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+            if key in params:
+                inner = params[key]
+                return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+    return None
+
+
 def _apply(eqn: Any, values: list[Any], lanes: tuple[int, ...]) -> list[Any]:
     name, params = eqn.primitive.name, eqn.params
-    if name in _CALLS and (inner := _inner(params)) is not None:
+    if (inner := _inner(eqn)) is not None:
         return _run(*inner, values, lanes)
     if not any(isinstance(v, Lanes) for v in values):
         out = eqn.primitive.bind(*values, **params)

@@ -104,7 +104,7 @@ def _sum_jvp(primals, tangents, *, f, sizes, mask, symmetric):
     given_a, given_t = live[:n_a], live[n_a + n_e : -4]
     if _has_table(given_t, primals[n_a + n_e : -4]):
         return _plain_jvp(
-            neighbor_sum_plain, primals, tangents, live, f=f, sizes=sizes, mask=mask
+            _sum_plain, primals, tangents, live, f=f, sizes=sizes, mask=mask
         )
     a, e, t = primals[:n_a], primals[n_a : n_a + n_e], primals[n_a + n_e : -4]
     da, dt = _pick(given_a, tangents[:n_a]), _pick(given_t, tangents[n_a + n_e : -4])
@@ -372,7 +372,7 @@ def _has_table(given: tuple[bool, ...], params: Any) -> bool:
     return any(g and p.size > TABLE for g, p in zip(given, params, strict=True))
 
 
-def neighbor_sum_plain(*args, f, sizes, mask):
+def _sum_plain(*args, f, sizes, mask):
     n_a, n_e, _ = sizes
     a, e, t = args[:n_a], args[n_a : n_a + n_e], args[n_a + n_e : -4]
     return plain_sum(f, a, e, t, Rows(*args[-4:]), mask)

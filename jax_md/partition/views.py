@@ -39,7 +39,7 @@ def pair_view(
 
 
 def pack_rows(rows: Int[Array, "n k"]) -> tuple[Array, Array, Array]:
-    """Move the valid entries of rows to the left; longest row, and pairs without self."""
+    """Pack the valid entries of rows; also the longest row, and the number of pairs."""
     n = rows.shape[0]
     valid = rows < n
     order = jnp.argsort(~valid, axis=1, stable=True)

@@ -33,7 +33,10 @@ from .operators import stochastic_step as stochastic_step
 from .operators import temperature as temperature
 from .operators import thermalize as thermalize
 from .operators import velocity_verlet as velocity_verlet
+from .report import NeighborListError as NeighborListError
+from .report import Records as Records
 from .report import Report as Report
-from .restart import resume as resume
-from .run import Run as Run
+from .report import Run as Run
+from .report import RunInterrupted as RunInterrupted
+from .report import SimulationDiverged as SimulationDiverged
 from .run import run as run
