@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 from jax_md import partition, smap, space
@@ -212,7 +213,7 @@ def _drop_flag(fn: Callable) -> Callable:
 
 
 def _is_traced(x: Any) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(x))
 
 
 def _largest(name: str, value: Any) -> Any:

@@ -5,15 +5,13 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jax_md.smap import Parameter
-
 from ._promote import promote
 
 
 def lennard_jones(
     dr: Float[Array, "*pairs"],
-    sigma: Parameter = 1,
-    epsilon: Parameter = 1,
+    sigma: float | Array = 1,
+    epsilon: float | Array = 1,
     **unused_kwargs: Any,
 ) -> Float[Array, "*pairs"]:
     r"""Pair energy :math:`U(r) = 4\epsilon[(\sigma/r)^{12} - (\sigma/r)^6]`.

@@ -5,16 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jax_md.smap import Parameter
-
 from ._promote import promote
 
 
 def morse(
     dr: Float[Array, "*pairs"],
-    sigma: Parameter = 1.0,
-    epsilon: Parameter = 5.0,
-    alpha: Parameter = 5.0,
+    sigma: float | Array = 1.0,
+    epsilon: float | Array = 5.0,
+    alpha: float | Array = 5.0,
     **unused_kwargs: Any,
 ) -> Float[Array, "*pairs"]:
     r"""Pair energy :math:`U(r) = \epsilon (1 - e^{-\alpha(r - \sigma)})^2 - \epsilon`.

@@ -5,16 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jax_md.smap import Parameter
-
 from ._promote import promote
 
 
 def soft_sphere(
     dr: Float[Array, "*pairs"],
-    sigma: Parameter = 1,
-    epsilon: Parameter = 1,
-    alpha: Parameter = 2,
+    sigma: float | Array = 1,
+    epsilon: float | Array = 1,
+    alpha: float | Array = 2,
     **unused_kwargs: Any,
 ) -> Float[Array, "*pairs"]:
     r"""Overlap energy, :math:`U(r) = \frac\epsilon\alpha (1 - r/\sigma)^\alpha`.

@@ -12,9 +12,9 @@ from jax_md.types import DisplacementOrMetricFn, EnergyFn
 
 def simple_spring(
     dr: Float[Array, "*pairs"],
-    length: Parameter = 1,
-    epsilon: Parameter = 1,
-    alpha: Parameter = 2,
+    length: float | Array = 1,
+    epsilon: float | Array = 1,
+    alpha: float | Array = 2,
     **unused_kwargs: Any,
 ) -> Float[Array, "*pairs"]:
     r"""Spring energy, :math:`U(r) = \frac{\epsilon}{\alpha} |r - r_0|^\alpha`.

@@ -97,7 +97,7 @@ def _group_values(
         return value
     if types is None:
         return tree_map(lambda x: cast_floats(x, R.dtype), value)
-    if rank(value) is None:
+    if rank(value) < 0:
         raise NotImplementedError(
             f"`{name}` must be a scalar, one value a type or a ParameterTree; got "
             f"{describe(value)}."

@@ -70,7 +70,7 @@ def pair(
             "and have no meaning where `species` is given; pass tables [s, s]."
         )
 
-    count = species
+    count: Any = species
 
     def total(R: Any, labels: Any, dynamic: dict) -> Array:
         merged = merge(fn, values, combinators, dynamic, ignore_unused_parameters)
@@ -95,13 +95,13 @@ def pair(
 
         return mapped
 
-    if util.is_array(species) and np.ndim(species) == 1:
-        if species.dtype not in (np.dtype("int32"), np.dtype("int64")):
+    if util.is_array(count) and np.ndim(count) == 1:
+        if count.dtype not in (np.dtype("int32"), np.dtype("int64")):
             raise ValueError(
                 "`species` must be an array of int32 or int64 labels; got dtype "
-                f"{species.dtype}."
+                f"{count.dtype}."
             )
-        labels = jnp.asarray(species)
+        labels = jnp.asarray(count)
 
         def mapped_static(R: Float[Array, "n d"], **dynamic: Any) -> Array:
             _check_labels(labels, R)

