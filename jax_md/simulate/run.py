@@ -129,8 +129,12 @@ def run(
     )
     last = start + steps
     path = None if checkpoint is None else Path(checkpoint)
-    resumed = restart and path is not None and path.is_file()
-    loop.load(path, neighbors) if resumed else loop.begin(neighbors)
+    resumed = False
+    if restart and path is not None and path.is_file():
+        resumed = True
+        loop.load(path, neighbors)
+    else:
+        loop.begin(neighbors)
     first = loop.step
     if first > last:
         raise ValueError(
