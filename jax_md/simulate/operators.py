@@ -29,7 +29,7 @@ from jaxtyping import Array
 from jax_md import dataclasses, quantity
 from jax_md.types import ForceFn, ShiftFn
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Any)  # a state: a dataclass with the fields that are used
 
 
 class dispatch_by_state:  # noqa: N801 (a decorator, used as a function)
