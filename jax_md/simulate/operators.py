@@ -45,6 +45,11 @@ class dispatch_by_state:  # noqa: N801 (a decorator, used as a function)
         self.__doc__ = fn.__doc__
         self.__name__ = fn.__name__
 
+    @property
+    def fn(self) -> Callable:
+        """The version for arrays and plain trees."""
+        return self._fn
+
     def __call__(self, state: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the version for the type of ``state.position``."""
         for kind in type(state.position).__mro__:
