@@ -25,10 +25,8 @@ class FireDescentState:
 
 
 def _dot(a: Any, b: Any) -> Array:
-    return sum(
-        jnp.sum(x * y)
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
+    products = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
+    return jax.tree.reduce(jnp.add, products)
 
 
 def fire_descent(
@@ -104,7 +102,8 @@ def fire_descent(
             turned = p + (alpha * (f * ratio - p)).astype(p.dtype)
             return jnp.where(uphill, 0, turned)
 
-        return state.set(
+        return dataclasses.replace(
+            state,
             momentum=jax.tree.map(steered, P, F),
             dt=new_dt.astype(dt.dtype),
             alpha=new_alpha.astype(alpha.dtype),

@@ -28,6 +28,11 @@ from .stress import bulk_modulus as bulk_modulus
 from .stress import pressure as pressure
 from .stress import stress as stress
 from .stress import volume as volume
+from .structure import (
+    average_pair_correlation_results as average_pair_correlation_results,
+)
+from .structure import pair_correlation as pair_correlation
+from .structure import pair_correlation_neighbor_list as pair_correlation_neighbor_list
 from .temperature import gamma_from_stokes_law_3d as gamma_from_stokes_law_3d
 from .temperature import temperature as temperature
 

@@ -79,4 +79,4 @@ def kinetic_energy(
         mass,
         motion,
     )
-    return 0.5 * sum(jax.tree.leaves(parts))
+    return 0.5 * jax.tree.reduce(jnp.add, parts)

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from .operators import canonicalize_mass, dispatch_by_state, noise, safe_sqrt, spread
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Any)  # a state: a dataclass with the fields that are used
 
 
 @dispatch_by_state

@@ -129,7 +129,7 @@ def nose_hoover_chain(
     def update_mass(chain: NoseHooverChain, kT: Any) -> NoseHooverChain:
         kT = jnp.asarray(kT, chain.mass.dtype)
         Q = _masses(chain.degrees_of_freedom, kT, chain.tau, chain_length)
-        return chain.set(mass=Q)
+        return dataclasses.replace(chain, mass=Q)
 
     def substep(d: Array, carry: tuple, Q: list, dof: int, kT: Array) -> tuple:
         p, xi, K, scale = carry
@@ -173,8 +173,8 @@ def nose_hoover_chain(
         )
         p, xi, K, scale = carry
         momentum = jax.tree.map(lambda x: x * scale.astype(x.dtype), momentum)
-        chain = chain.set(
-            momentum=jnp.stack(p), position=jnp.stack(xi), kinetic_energy=K
+        chain = dataclasses.replace(
+            chain, momentum=jnp.stack(p), position=jnp.stack(xi), kinetic_energy=K
         )
         return momentum, chain
 

@@ -92,7 +92,9 @@ def nvt_nose_hoover(
     ) -> NVTNoseHooverState:
         refuse_lookalikes(kwargs, "kT", fns=(energy_or_force_fn,))
         R = operators.as_arrays(R)
-        state = NVTNoseHooverState(R, None, force_fn(R, **kwargs), mass, None)
+        later: Any = None
+        F = force_fn(R, **kwargs)
+        state: Any = NVTNoseHooverState(R, later, F, mass, later)
         state = start(state, key, kT, momenta)
         dof = quantity.count_dof(R)
         return state.set(chain=chain_fns.initialize(dof, kinetic_energy(state), kT))
@@ -103,11 +105,11 @@ def nvt_nose_hoover(
         refuse_lookalikes(kwargs, "dt", "kT", fns=(energy_or_force_fn, shift_fn))
         chain = chain_fns.update_mass(state.chain, kT)
         momentum, chain = chain_fns.half_step(state.momentum, chain, kT, dt)
-        state = state.set(momentum=momentum)
+        state = dataclasses.replace(state, momentum=momentum)
         state = velocity_verlet(force_fn, shift_fn, dt, state, **kwargs)
-        chain = chain.set(kinetic_energy=kinetic_energy(state))
+        chain = dataclasses.replace(chain, kinetic_energy=kinetic_energy(state))
         momentum, chain = chain_fns.half_step(state.momentum, chain, kT, dt)
-        return state.set(momentum=momentum, chain=chain)
+        return dataclasses.replace(state, momentum=momentum, chain=chain)
 
     return Simulator(jax.jit(init), jax.jit(step))
 

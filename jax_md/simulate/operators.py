@@ -29,7 +29,7 @@ from jaxtyping import Array
 from jax_md import dataclasses, quantity
 from jax_md.types import ForceFn, ShiftFn
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Any)  # a state: a dataclass with the fields that are used
 
 
 class dispatch_by_state:  # noqa: N801 (a decorator, used as a function)
@@ -44,6 +44,11 @@ class dispatch_by_state:  # noqa: N801 (a decorator, used as a function)
         self._registry: dict[type, Callable] = {}
         self.__doc__ = fn.__doc__
         self.__name__ = fn.__name__
+
+    @property
+    def fn(self) -> Callable:
+        """The version for arrays and plain trees."""
+        return self._fn
 
     def __call__(self, state: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the version for the type of ``state.position``."""
