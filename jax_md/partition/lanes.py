@@ -181,7 +181,8 @@ def _elementwise(eqn: Any, values: list[Any], lanes: tuple[int, ...]) -> Lanes:
     operands = []
     for value in values:
         parts = _apart(value)
-        operands.append(parts if parts.shape == shape else _widen(parts, shape))
+        # A scalar, or axes of length one where the other operand has more.
+        operands.append(np.broadcast_to(parts, shape))
 
     def bind(*parts: Any) -> Any:
         # Operands that are uniform stay scalars as long as possible, but a primitive
@@ -195,10 +196,6 @@ def _elementwise(eqn: Any, values: list[Any], lanes: tuple[int, ...]) -> Lanes:
 
     flat = zip(*(op.reshape(-1) for op in operands), strict=True)
     return Lanes(object_array(shape, [bind(*parts) for parts in flat]))
-
-
-def _widen(parts: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return object_array(shape, [parts.reshape(-1)[0]] * int(np.prod(shape)))
 
 
 def _fold(op: Callable, value: Lanes, axes: tuple[int, ...]) -> Lanes:

@@ -42,7 +42,9 @@ TABLE = 64
 
 
 def _is_zero(tangent: Any) -> bool:
-    return isinstance(tangent, ad.Zero) or tangent.dtype == jax.dtypes.float0
+    # A tangent may be a plain Python number.
+    dtype = getattr(tangent, "dtype", None)
+    return isinstance(tangent, ad.Zero) or dtype == jax.dtypes.float0
 
 
 def _fill(given: tuple[bool, ...], values: Any, absent: Any) -> list:

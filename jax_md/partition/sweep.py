@@ -157,7 +157,7 @@ class _Mapped:
         call = self.call
         for _ in lanes:
             call = jax.vmap(call, axes)
-        x = [jnp.broadcast_to(v, lanes + v.shape[1:]) for v in x]
+        x = [jnp.broadcast_to(v, lanes + v.shape[len(lanes) :]) for v in x]
         return list(call(*x, *y, *e, *self.params))
 
     def accumulators(self, n: int) -> list[Array]:
