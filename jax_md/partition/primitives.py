@@ -189,16 +189,14 @@ neighbor_total_p.multiple_results = True
 
 
 def _derivative(u: PairFn, given: tuple, wrt: tuple, n_a: int) -> Callable:
-    """``(x, y, e, t, directions) -> [u, covectors in wrt]``, k directions contracted."""
+    """``(x, y, e, t, directions) -> covectors in wrt`` (or ``[u]`` if there are none)."""
 
     def gradient(x: list, y: list, e: list, t: list) -> list:
         def v(xs: list, ts: list) -> Any:
             return u(_fill(wrt[:n_a], xs, x), y, e, _fill(wrt[n_a:], ts, t))[0]
 
-        value, bars = jax.value_and_grad(v, (0, 1))(
-            _pick(wrt[:n_a], x), _pick(wrt[n_a:], t)
-        )
-        return [value, *bars[0], *bars[1]]
+        bars = jax.grad(v, (0, 1))(_pick(wrt[:n_a], x), _pick(wrt[n_a:], t))
+        return [*bars[0], *bars[1]]
 
     def contracted(k: int, x, y, e, t, directions):
         if k == 0:
@@ -247,8 +245,7 @@ def _total_apply(*args, u, sizes, given, wrt, value, mask, sum_over=None, dense=
                 (x[at_a : at_a + k_a], y[at_a : at_a + k_a], t[at_t : at_t + k_t])
             )
             at_a, at_t = at_a + k_a, at_t + k_t
-        out = derivative(x[:n_a], y[:n_a], e, t[:n_t], spread)
-        return out if value or not any(wrt) else out[1:]
+        return derivative(x[:n_a], y[:n_a], e, t[:n_t], spread)
 
     nodes = [*a, *(v for v_a, _ in directions for v in v_a)]
     params = [*t, *(v for _, v_t in directions for v in v_t)]
@@ -292,18 +289,17 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
             *a, *e, *t, *flat, *rows, **static, given=given, wrt=wrt, value=value
         )
 
-    if value:  # never with directions: the tangent of the energy needs the gradient
-        wanted = tuple(p or q for p, q in zip(wrt, new, strict=True))
-        energy, *covectors = bind([], (), wanted, True)
-        gradient = _fill(wanted, covectors, [None] * len(wanted))
-        pairs = zip(_pick(new, gradient), step, strict=True)
+    if value:
+        # Apart from the gradient, though one sweep could give both: where only forces
+        # are wanted this one is dropped, and the other has fewer results to serve.
+        (energy,) = bind([], (), (False,) * len(new), True)
+        covectors = bind([], (), new, False) if step else []
+        pairs = zip(covectors, step, strict=True)
         d_energy = sum(high_precision_sum(g * d) for g, d in pairs) if step else None
-        out = [energy, *_pick(wrt, gradient)]
-        lead = [ad.Zero.from_primal_value(energy) if d_energy is None else d_energy]
-    else:
-        out, lead = neighbor_total_p.bind(*primals, **static, **out_given), []
-    if not any(wrt):
-        return out, lead
+        if d_energy is None:
+            return [energy], [ad.Zero.from_primal_value(energy)]
+        return [energy], [d_energy]
+    out = neighbor_total_p.bind(*primals, **static, **out_given)
     terms = []
     if step:
         k_a = sum(new[:n_a])
@@ -321,7 +317,7 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
         masks = (*given[:k], tuple(changed), *given[k + 1 :])
         terms.append(bind(replaced, masks, wrt, False))
     dots = [sum(parts[1:], parts[0]) for parts in zip(*terms, strict=True)]
-    return out, [*lead, *dots]
+    return out, dots
 
 
 def _total_transpose(cotangents, *args, u, sizes, given, wrt, value, mask):
