@@ -43,11 +43,12 @@ def multiplicative_isotropic_cutoff(
     """
     on, off = r_onset * r_onset, r_cutoff * r_cutoff
     width = _nonzero(off - on)
+    scale = 1 / (width * width * width)  # outside of the loops over pairs
 
     def switch(dr: Array) -> Array:
         r2 = dr * dr
         gap = off - r2
-        return gap * gap * (off + 2 * r2 - 3 * on) / (width * width * width)
+        return gap * gap * (off - 3 * on + 2 * r2) * scale
 
     return _switched(fn, switch, r_onset, r_cutoff)
 
@@ -70,10 +71,10 @@ def smooth_cutoff(
     Source:
         The quintic smoothstep; K. Perlin, ACM Trans. Graph. 21, 681 (2002).
     """
-    width = _nonzero(r_cutoff - r_onset)
+    scale = 1 / _nonzero(r_cutoff - r_onset)
 
     def switch(dr: Array) -> Array:
-        x = (dr - r_onset) / width
+        x = (dr - r_onset) * scale
         return 1 - x * x * x * (10 - x * (15 - 6 * x))
 
     return _switched(fn, switch, r_onset, r_cutoff)

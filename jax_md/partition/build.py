@@ -21,15 +21,13 @@ from .kernels import Kernels
 from .lanes import TooWide, split
 from .sweep import BLOCK, Rows, take
 
-_WORD = 32
-
 
 class Room(NamedTuple):
     """Sizes of the buffers of a build."""
 
     slots: int  # neighbors of a particle
     places: int  # members of the continued columns
-    window: int  # candidates of a window, 8, 16 or 32
+    window: int  # candidates of a window, up to the 32 bits of a word
     windows: int  # windows of a run
 
 
@@ -127,51 +125,41 @@ class _Search:
         return self.read(words, begin, count, size), count, longest
 
     def test(self, start, size, begin, end, longest) -> Array:
-        """One bit per candidate: ``[words, size]``."""
-        window, per_word = self.room.window, _WORD // self.room.window
-        columns = begin.shape[0]
-        groups = -(-columns // per_word)
-        pad = groups * per_word - columns
-        begin = jnp.concatenate([begin, jnp.zeros((pad, size), begin.dtype)])
-        end = jnp.concatenate([end, jnp.zeros((pad, size), end.dtype)])
-        shape = (groups, per_word, size)
+        """One word per window of each column, a bit per candidate: ``[words, size]``."""
+        window, columns = self.room.window, begin.shape[0]
         own = [lax.dynamic_slice_in_dim(v, start, size) for v in self.own]
         home = lax.dynamic_slice_in_dim(self.sorted.home, start, size)
         at = jnp.arange(window, dtype=jnp.int32)
+        bit = jnp.uint32(1) << at.astype(jnp.uint32)
         limit = self.sorted.member.shape[0]
 
         def column(begin, end, w):
             first = jnp.minimum(begin + w * window, limit)
-            left = end - first
-            hit = self.near(own, first, size) & (at < left[:, None])
+            hit = self.near(own, first, size) & (at < (end - first)[:, None])
             hit &= at != (home - first)[:, None]  # itself
-            bits = jnp.where(hit, jnp.uint32(1) << at.astype(jnp.uint32), jnp.uint32(0))
+            bits = jnp.where(hit, bit, jnp.uint32(0))
             return lax.reduce(bits, np.uint32(0), lax.bitwise_or, (1,))
 
-        def group(w):
-            def body(_, runs):
-                def test():
-                    word = jnp.zeros(size, jnp.uint32)
-                    for k in range(per_word):
-                        bits = column(runs[0][k], runs[1][k], w)
-                        word = word | (bits << jnp.uint32(k * window))
-                    return word
-
-                # Later windows are needed for the few longest runs only.
-                longer = jnp.max(runs[1] - runs[0]) > w * window
-                return None, lax.cond(longer, test, lambda: jnp.zeros(size, jnp.uint32))
-
-            return lax.scan(body, None, (begin.reshape(shape), end.reshape(shape)))[1]
+        def first_windows():
+            return lax.map(lambda run: column(*run, jnp.int32(0)), (begin, end))
 
         if self.room.windows == 1:
-            return group(jnp.int32(0))
+            return first_windows()
 
-        def more(w, words):
-            return lax.dynamic_update_slice_in_dim(words, group(w), w * groups, 0)
+        def later(w, words):
+            def more(run):
+                # Few runs are longer than a window.
+                longer = jnp.max(run[1] - run[0]) > w * window
+                none = jnp.zeros(size, jnp.uint32)
+                return lax.cond(longer, lambda: column(*run, w), lambda: none)
 
-        words = jnp.zeros((self.room.windows * groups, size), jnp.uint32)
+            found = lax.map(more, (begin, end))
+            return lax.dynamic_update_slice_in_dim(words, found, w * columns, 0)
+
+        words = jnp.zeros((self.room.windows * columns, size), jnp.uint32)
+        words = lax.dynamic_update_slice_in_dim(words, first_windows(), 0, 0)
         needed = jnp.minimum((longest + window - 1) // window, self.room.windows)
-        return lax.fori_loop(0, needed, more, words)
+        return lax.fori_loop(1, needed, later, words)
 
     def near(self, own, first, size) -> Array:
         window = self.room.window
@@ -185,9 +173,7 @@ class _Search:
     def read(self, words, begin, count, size) -> Array:
         """Pop the bits of every lane into rows, packed."""
         window, slots = self.room.window, self.room.slots
-        per_word = _WORD // window
         total, columns = words.shape[0], begin.shape[0]
-        groups = -(-columns // per_word)
         lane = jnp.arange(size, dtype=jnp.int32)
 
         # The next word with a bit set, at or after each.
@@ -211,9 +197,9 @@ class _Search:
             word = jnp.where(empty, take(padded, at * size + lane), word)
             lowest = word & (~word + jnp.uint32(1))
             bit = lax.population_count(lowest - jnp.uint32(1)).astype(jnp.int32)
-            turn, group = (at // groups, at % groups) if total > groups else (0, at)
-            column = jnp.minimum(group * per_word + bit // window, columns - 1)
-            place = take(begin, column * size + lane) + turn * window + bit % window
+            turn, column = (at // columns, at % columns) if total > columns else (0, at)
+            index = jnp.minimum(column, columns - 1) * size + lane
+            place = take(begin, index) + turn * window + bit
             found = word != 0
             q = take(self.member, jnp.where(found, place, 0))
             row = jnp.where(found, q, self.n)

@@ -99,6 +99,13 @@ class Kernels:
                 break
             self.stored.add(best)
             total, users = self._kernels(cost)
+            for v in list(self.stored):  # what the last choice has made useless
+                self.stored.discard(v)
+                trial, after = self._kernels(cost)
+                if trial <= total:
+                    total, users = trial, after
+                else:
+                    self.stored.add(v)
         self.needed = [
             eqn for eqn in jaxpr.eqns if any(users.get(v, 0) for v in eqn.outvars)
         ]

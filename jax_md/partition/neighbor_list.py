@@ -622,7 +622,7 @@ def _guess_room(n: int, grid: Grid) -> Room:
 
 
 def _sized(slots: int, places: int, run: int) -> Room:
-    window = 8 if run <= 8 else 32 if run > 64 else 16
+    window = min(32, 8 * math.ceil(max(run, 1) / 8))
     return Room(slots, max(places, 1), window, max(1, -(-run // window)))
 
 
