@@ -36,6 +36,7 @@ class Built(NamedTuple):
 
     rows: Rows
     slots: Array
+    pairs: Array  # directed
     places: Array
     run: Array  # longest run
 
@@ -59,6 +60,10 @@ def build(
         room: Sizes of the buffers.
     """
     n = position.shape[0]
+    if n == 0:
+        none, zero = jnp.zeros(0, jnp.int32), jnp.int32(0)
+        rows = Rows(jnp.zeros((room.slots, 0), jnp.int32), none, none, none)
+        return Built(rows, zero, zero, zero, zero)
     sorted_ = sort_particles(coordinate, grid, room.places)
     search = _Search(position, sorted_, square_distance, square_radius, grid, room)
     if n <= 2 * BLOCK:
@@ -77,17 +82,16 @@ def build(
         empty = jnp.full((room.slots, n), n, jnp.int32), jnp.zeros(n, jnp.int32)
         carry = (*empty, jnp.int32(0))
         slots, count, run = lax.fori_loop(0, -(-n // BLOCK), body, carry)
-    occupancy = jnp.max(count) if n else jnp.int32(0)
     lane = jnp.arange(n, dtype=jnp.int32)
     inverse = (
         jnp.zeros(n, jnp.int32)
         .at[sorted_.order]
         .set(lane, unique_indices=True, mode="promise_in_bounds")
     )
+    occupancy, pairs = jnp.max(count), jnp.sum(count, dtype=jnp.int32)
     count = jnp.minimum(count, room.slots)
-    return Built(
-        Rows(slots, count, sorted_.order, inverse), occupancy, sorted_.needed, run
-    )
+    rows = Rows(slots, count, sorted_.order, inverse)
+    return Built(rows, occupancy, pairs, sorted_.needed, run)
 
 
 class _Search:

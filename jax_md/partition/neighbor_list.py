@@ -305,12 +305,14 @@ def neighbor_list(
 
     def needed_entries(built: Built) -> tuple[Array, Array | None]:
         """Entries that `idx` needs, and the edited rows if there is a mask."""
-        if custom_mask_function is not None:
-            edited, longest, pairs = masked(built.rows)
-            return (longest if format is Dense else directed(pairs)), edited
-        if format is Dense:
-            return built.slots + (not mask_self), None
-        return directed(jnp.sum(built.rows.count, dtype=jnp.int32)), None
+        dense = format is Dense
+        needed = built.slots + (not mask_self) if dense else directed(built.pairs)
+        if custom_mask_function is None:
+            return needed, None
+        edited, longest, pairs = masked(built.rows)
+        # The mask sees only what the rows hold; without all of it, assume it keeps all.
+        full = built.slots > built.rows.slots.shape[0]
+        return jnp.where(full, needed, longest if dense else directed(pairs)), edited
 
     def refresh(
         position: Array, box_now: Array | None, neighbors: NeighborList, kwargs
@@ -394,9 +396,10 @@ def neighbor_list(
         position = _check_positions(position)
         n, d = position.shape
         _check_finite(position)
+        for given in (box, kwargs.get("box")):
+            if given is not None:
+                _check_box(given, d)
         box_now = current_box(position, kwargs)
-        if box_now is not None:
-            _check_box(box_now if box is None else kwargs.get("box", box), d)
         basis = kwargs.get("box", box) if fractional_coordinates else box
         search = radius * (_SHRINK if fractional_coordinates else 1)
         if disable_cell_list:
