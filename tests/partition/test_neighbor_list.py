@@ -34,7 +34,6 @@ def line(n, spacing=0.9):
 
 FAST = [
     ("free", 3, jnp.float64),
-    ("free in a box", 2, jnp.float32),
     ("outside the box", 3, jnp.float64),
     ("uneven", 3, jnp.float32),
     ("small", 3, jnp.float64),
@@ -42,7 +41,6 @@ FAST = [
     ("slab", 2, jnp.float64),
     ("triclinic outside", 3, jnp.float64),
     ("triclinic", 2, jnp.float32),
-    ("triclinic real", 2, jnp.float64),
 ]
 SLOW = [
     (name, d, dtype)
