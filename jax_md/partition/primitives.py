@@ -4,11 +4,12 @@ Everything short-ranged is one operation,
 
 .. math:: S(a, \theta)_i = \sum_{j \in N(i)} f(a_i, a_j, \theta),
 
-over a full symmetric list (``i`` in ``N(j)`` whenever ``j`` in ``N(i)``). Its tangent is
-a neighbor sum over nodes :math:`(a, da)`, and since the list is symmetric its transpose
-is one over nodes :math:`(a, c)` with the roles of the pair swapped,
+over a full symmetric list (``i`` in ``N(j)`` whenever ``j`` in ``N(i)``). Its tangent
+is a neighbor sum over nodes :math:`(a, da)`, and since the list is symmetric its
+transpose is one over nodes :math:`(a, c)` with the roles of the pair swapped,
 
-.. math:: (S^T c)_i = \sum_j \partial_1 f(a_i, a_j)^T c_i + \partial_2 f(a_j, a_i)^T c_j,
+.. math::
+    (S^T c)_i = \sum_j \partial_1 f(a_i, a_j)^T c_i + \partial_2 f(a_j, a_i)^T c_j,
 
 so that derivatives of any order and mode are sweeps over the same list: no scatter, no
 array of the size of the list, and no NaN from an empty slot, because slots are masked
@@ -28,7 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jax_md.util import high_precision_sum
@@ -189,7 +190,7 @@ neighbor_total_p.multiple_results = True
 
 
 def _derivative(u: PairFn, given: tuple, wrt: tuple, n_a: int) -> Callable:
-    """``(x, y, e, t, directions) -> covectors in wrt`` (or ``[u]`` if there are none)."""
+    """``(x, y, e, t, directions) -> covectors in wrt`` (``[u]`` if there are none)."""
 
     def gradient(x: list, y: list, e: list, t: list) -> list:
         def v(xs: list, ts: list) -> Any:
@@ -220,7 +221,7 @@ def _derivative(u: PairFn, given: tuple, wrt: tuple, n_a: int) -> Callable:
 
 
 def _total_split(args, sizes, given):
-    """Operands as (a, e, t, directions, rows), a direction being (leaves a, leaves t)."""
+    """Operands as (a, e, t, directions, rows); a direction is (leaves a, leaves t)."""
     n_a, n_e, n_t = sizes
     args, rows = list(args[:-4]), args[-4:]
     a, e, t = args[:n_a], args[n_a : n_a + n_e], args[n_a + n_e : n_a + n_e + n_t]
@@ -305,7 +306,7 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
         k_a = sum(new[:n_a])
         along = (step[:k_a], step[k_a:])
         terms.append(bind([*directions, along], (*given, new), wrt, False))
-    for k, (v, dv) in enumerate(zip(directions, d_directions, strict=True)):
+    for k, dv in enumerate(d_directions):
         changes = _leaves(*dv)
         here = tuple(not _is_zero(x) for x in changes)
         if not any(here):
@@ -361,8 +362,9 @@ def _total_transpose(cotangents, *args, u, sizes, given, wrt, value, mask):
 def _refuse_edge_tangents(live: tuple[bool, ...]) -> None:
     if any(live):
         raise TypeError(
-            "`edges` of a neighbor sum are data of the list (image shifts) and cannot be "
-            "differentiated; pass what depends on parameters through `params` or `nodes`."
+            "`edges` of a neighbor sum are data of the list (image shifts) and cannot "
+            "be differentiated; pass what depends on parameters through `params` or "
+            "`nodes`."
         )
 
 
