@@ -48,6 +48,10 @@ def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, ad.Zero) or dtype == jax.dtypes.float0
 
 
+def _no_tangent(value: Any) -> ad.Zero:
+    return ad.Zero(jax.typeof(value).to_tangent_aval())
+
+
 def _fill(given: tuple[bool, ...], values: Any, absent: Any) -> list:
     """The next of `values` where given, else the entry of `absent`."""
     values = iter(values)
@@ -58,10 +62,11 @@ def _pick(given: tuple[bool, ...], values: Any) -> list:
     return [v for g, v in zip(given, values, strict=True) if g]
 
 
-def _tangent_of(f: PairFn, given_x: tuple, given_t: tuple) -> PairFn:
+def _tangent_of(f: PairFn, given_x: tuple, given_t: tuple, moves: tuple) -> PairFn:
     """The tangent of a pair function, over nodes and parameters with tangents appended.
 
-    Only the leaves in `given_x` and `given_t` carry a tangent, behind the primal ones.
+    Only the leaves in `given_x` and `given_t` carry a tangent, behind the primal ones,
+    and only the results in `moves`: a count has none.
     """
     n_x, n_t = len(given_x), len(given_t)
 
@@ -79,7 +84,7 @@ def _tangent_of(f: PairFn, given_x: tuple, given_t: tuple) -> PairFn:
             _pick(given_x, y[:n_x]),
             _pick(given_t, t[:n_t]),
         )
-        return jax.jvp(g, point, (x[n_x:], y[n_x:], t[n_t:]))[1]
+        return _pick(moves, jax.jvp(g, point, (x[n_x:], y[n_x:], t[n_t:]))[1])
 
     return f_dot
 
@@ -102,25 +107,25 @@ def _sum_jvp(primals, tangents, *, f, sizes, mask, symmetric):
     n_a, n_e, n_t = sizes
     live = tuple(not _is_zero(t) for t in tangents)
     if not any(live):
-        return out, [ad.Zero.from_primal_value(o) for o in out]
+        return out, [_no_tangent(o) for o in out]
     _refuse_edge_tangents(live[n_a : n_a + n_e])
     given_a, given_t = live[:n_a], live[n_a + n_e : -4]
     if _has_table(given_t, primals[n_a + n_e : -4]):
         return _plain_jvp(
             _sum_plain, primals, tangents, live, f=f, sizes=sizes, mask=mask
         )
+    moves = tuple(jnp.issubdtype(o.dtype, jnp.inexact) for o in out)
+    if not any(moves):
+        return out, [_no_tangent(o) for o in out]
     a, e, t = primals[:n_a], primals[n_a : n_a + n_e], primals[n_a + n_e : -4]
     da, dt = _pick(given_a, tangents[:n_a]), _pick(given_t, tangents[n_a + n_e : -4])
     dots = neighbor_sum_p.bind(
         *a, *da, *e, *t, *dt, *primals[-4:],
-        f=_tangent_of(f, given_a, given_t),
+        f=_tangent_of(f, given_a, given_t, moves),
         sizes=(n_a + len(da), n_e, n_t + len(dt)),
         **params,
     )  # fmt: skip
-    return out, [
-        d if jnp.issubdtype(o.dtype, jnp.inexact) else ad.Zero.from_primal_value(o)
-        for o, d in zip(out, dots, strict=True)
-    ]
+    return out, _fill(moves, dots, [_no_tangent(o) for o in out])
 
 
 def _sum_transpose(cotangents, *args, f, sizes, mask, symmetric):
@@ -274,7 +279,7 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
     out_given = dict(given=given, wrt=wrt, value=value)
     if not any(live):
         out = neighbor_total_p.bind(*primals, **static, **out_given)
-        return out, [ad.Zero.from_primal_value(o) for o in out]
+        return out, [_no_tangent(o) for o in out]
     a, e, t, directions, rows = _total_split(primals, sizes, given)
     da, de, dt, d_directions, _ = _total_split(tangents, sizes, given)
     _refuse_edge_tangents(tuple(not _is_zero(x) for x in de))
@@ -298,7 +303,7 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
         pairs = zip(covectors, step, strict=True)
         d_energy = sum(high_precision_sum(g * d) for g, d in pairs) if step else None
         if d_energy is None:
-            return [energy], [ad.Zero.from_primal_value(energy)]
+            return [energy], [_no_tangent(energy)]
         return [energy], [d_energy]
     out = neighbor_total_p.bind(*primals, **static, **out_given)
     terms = []
