@@ -129,7 +129,7 @@ class _Search:
         return self.read(words, begin, count, size), count, longest
 
     def test(self, start, size, begin, end, longest) -> Array:
-        """One word per window of each column, a bit per candidate: ``[words, size]``."""
+        """One word a window of each column, a bit per candidate: ``[words, size]``."""
         window, columns = self.room.window, begin.shape[0]
         own = [lax.dynamic_slice_in_dim(v, start, size) for v in self.own]
         home = lax.dynamic_slice_in_dim(self.sorted.home, start, size)

@@ -53,10 +53,12 @@ class Lanes:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the value that the parts make up."""
         return self.parts.shape
 
 
 def object_array(shape: tuple[int, ...], values: Sequence[Any]) -> np.ndarray:
+    """Array of objects, none of which numpy looks into."""
     parts = np.empty(len(values), dtype=object)
     for k, value in enumerate(values):
         parts[k] = value

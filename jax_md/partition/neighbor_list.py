@@ -123,7 +123,7 @@ class NeighborList:
 
     @property
     def pairs(self) -> tuple[Array, Array, Bool[Array, "..."]]:
-        """Receivers, senders and validity of the entries of `idx`, self pairs dropped."""
+        """Receivers, senders and validity of the entries of `idx`, less self pairs."""
         idx = self.idx
         if self.format is Dense:
             i = jnp.broadcast_to(
@@ -165,16 +165,17 @@ class NeighborList:
         return self.error.has(PEC.MALFORMED_BOX)
 
     def raise_if_overflowed(self) -> None:
-        """Raise `RuntimeError` if the list is not to be trusted. Syncs with the host."""
+        """Raise `RuntimeError` if the list is not to be trusted; waits for it."""
         code = int(np.max(np.asarray(self.error.code)))
         if not code & (_OVERFLOWS | PEC.CELL_SIZE_TOO_SMALL):
             return
         needed = int(np.max(np.asarray(self.occupancy)))
         raise RuntimeError(
-            f"{PartitionError(np.uint8(code))} The list holds {self.max_occupancy} entries "
-            f"and needed {needed}. Allocate it again at the current positions "
-            "(`neighbor_fn.allocate(R)`, with `extra_capacity=` for more room) and redo "
-            "the steps since it was last sound; `simulate.run` does both."
+            f"{PartitionError(np.uint8(code))} The list holds {self.max_occupancy} "
+            f"entries and needed {needed}. Allocate it again at the current "
+            "positions (`neighbor_fn.allocate(R)`, with `extra_capacity=` for more "
+            "room) and redo the steps since it was last sound; `simulate.run` does "
+            "both."
         )
 
 
@@ -222,24 +223,25 @@ def neighbor_list(
 
     Args:
         displacement_or_metric: The geometry, as in `jax_md.space`.
-        box: Period of each axis: scalar, ``[d]``, or ``[d, d]`` (length). On a free axis
-            any value will do; None is a space without any box.
+        box: Period of each axis: scalar, ``[d]``, or ``[d, d]`` (length). On a free
+            axis any value will do; None is a space without any box.
         r_cutoff: Pairs closer than this are never missed (length).
         dr_threshold: Thickness of the skin (length). Zero rebuilds at every update.
         capacity_multiplier: Head-room of the buffers.
         disable_cell_list: Search all pairs.
-        mask_self: Whether to leave particles out of their own rows of `idx`. Sums over
-            neighbors never include them.
-        custom_mask_function: Maps rows ``[n, k]`` to rows with ``n`` in the place of the
-            entries to remove.
+        mask_self: Whether to leave particles out of their own rows of `idx`. Sums
+            over neighbors never include them.
+        custom_mask_function: Maps rows ``[n, k]`` to rows with ``n`` in the place of
+            the entries to remove.
         fractional_coordinates: Whether positions are fractions of the box.
         format: How `NeighborList.idx` is laid out.
         **static_kwargs: Ignored, for the scripts that pass more.
 
     Returns:
         ``(allocate, update)``. ``allocate(R, extra_capacity=0, **kwargs)`` sizes the
-        buffers and cannot be compiled; ``update(R, neighbors, **kwargs)`` can. Keywords
-        go to the displacement; with fractional coordinates ``box=`` is the current cell.
+        buffers and cannot be compiled; ``update(R, neighbors, **kwargs)`` can.
+        Keywords go to the displacement; with fractional coordinates ``box=`` is the
+        current cell.
 
     Raises:
         ValueError: If a cutoff or the box is not one, or, from `allocate`, if positions
@@ -355,8 +357,8 @@ def neighbor_list(
         box_now = current_box(position, kwargs)
         if box_now is not None and neighbors.reference_box is None:
             raise ValueError(
-                "`box=` reached a neighbor list that was made without a box; pass the box "
-                "to `neighbor_list`."
+                "`box=` reached a neighbor list that was made without a box; pass the "
+                "box to `neighbor_list`."
             )
         neighbors = neighbors.set(
             error=_box_errors(neighbors, box_now, radius, fractional_coordinates)
@@ -377,8 +379,9 @@ def neighbor_list(
         position = _check_positions(position)
         if position.shape != neighbors.reference_position.shape:
             raise ValueError(
-                f"the list was allocated for positions {neighbors.reference_position.shape}"
-                f"; got {position.shape}. Allocate a new one."
+                "the list was allocated for positions "
+                f"{neighbors.reference_position.shape}; got {position.shape}. "
+                "Allocate a new one."
             )
         if "box" in kwargs and not fractional_coordinates and not disable_cell_list:
             raise ValueError(
@@ -466,7 +469,7 @@ def _length(name: str, value: Any, strictly: bool = False) -> float:
     except (TypeError, jax.errors.JAXTypeError) as error:
         raise ValueError(
             f"`{name}` must be a number that is known when the list is made; got "
-            f"{type(value).__name__}. A differentiated parameter can set the potential, "
+            f"{type(value).__name__}. A differentiated parameter can set the potential "
             "but not the cutoff of its list."
         ) from error
     if not math.isfinite(value) or value < 0 or (strictly and value == 0):
@@ -490,7 +493,8 @@ def _check_box(box: Any, d: int | None = None) -> None:
     if not good:
         raise ValueError(
             f"`box` must be a scalar, a vector [{d or 'd'}] or a matrix "
-            f"[{d or 'd'}, {d or 'd'}] whose columns are lattice vectors; got shape {shape}."
+            f"[{d or 'd'}, {d or 'd'}] whose columns are lattice vectors; got "
+            f"shape {shape}."
         )
 
 
@@ -507,8 +511,8 @@ def _check_positions(position: Any) -> Array:
 def _check_finite(position: Array) -> None:
     if isinstance(position, jax.core.Tracer):
         raise ValueError(
-            "`allocate` sizes buffers and cannot run inside `jit`, `vmap` or `grad`; call "
-            "it outside and `update` inside."
+            "`allocate` sizes buffers and cannot run inside `jit`, `vmap` or `grad`; "
+            "call it outside and `update` inside."
         )
     bad = ~np.all(np.isfinite(np.asarray(position)), axis=1)
     if bad.any():

@@ -1,11 +1,11 @@
 """The loop under every neighbor sum: slot by slot, a vector of particles at a time.
 
-Rows are stored slot-major: ``slots[k, l]`` is the k-th neighbor of lane ``l``, packed
-towards small ``k``, with ``n`` where there is none. Lanes are particles in an order that
-keeps neighbors close in memory, ``order[l]`` being the particle of lane ``l``. A sweep
-adds up ``f(x_i, x_j, e_ij, t)`` over the slots of each lane; it never holds anything of
-the size of the list besides the list, and it visits no slot that is empty throughout a
-block of lanes, so spare capacity costs memory only.
+Rows are stored slot-major: ``slots[k, l]`` is the k-th neighbor of lane ``l``,
+packed towards small ``k``, with ``n`` where there is none. Lanes are particles in an
+order that keeps neighbors close in memory, ``order[l]`` being the particle of lane
+``l``. A sweep adds up ``f(x_i, x_j, e_ij, t)`` over the slots of each lane; it never
+holds anything of the size of the list besides the list, and it visits no slot that is
+empty throughout a block of lanes, so spare capacity costs memory only.
 """
 
 from collections.abc import Callable, Sequence

@@ -218,6 +218,35 @@ def test_shapes_integers_and_several_outputs(system):
     np.testing.assert_array_equal(degree, neighbors.near.sum(1))
 
 
+def test_counts_beside_energies_differentiate(system):
+    """What is an integer has no tangent, alone or beside what has one."""
+    nodes, _, neighbors = system
+    R = nodes["R"]
+
+    def both(x, y, t):
+        squared = jnp.sum((x - y) ** 2)
+        return t * squared**2, (squared < 1).astype(jnp.int32)
+
+    def energy(R, sums):
+        value, count = sums(both, R, 0.7)
+        return jnp.sum(value * count), count
+
+    def count(R):
+        return neighbor_sum(lambda *a: both(*a)[1], R, 0.7, neighbors)
+
+    ours = lambda fn, R, t: neighbor_sum(fn, R, t, neighbors)  # noqa: E731
+    (value, near), gradient = jax.value_and_grad(energy, has_aux=True)(R, ours)
+    (expected, _), reference = jax.value_and_grad(energy, has_aux=True)(
+        R, neighbors.sum
+    )
+    close(value, expected)
+    close(gradient, reference)
+    assert near.dtype == jnp.int32 and near.sum() > 0
+    np.testing.assert_array_equal(jax.jvp(count, (R,), (R,))[0], near)
+    hessian = jax.jacfwd(jax.grad(lambda R: energy(R, ours)[0]))(R)
+    close(hessian, jax.hessian(lambda R: energy(R, neighbors.sum)[0])(R))
+
+
 def test_tables_and_values_that_are_closed_over(system):
     nodes, _, neighbors = system
     table = jnp.asarray(np.random.default_rng(3).normal(size=(9, 9)))  # over 64 entries
