@@ -38,9 +38,17 @@ class Kernels:
             ``edges`` and ``params`` one after the other.
         n_own: Number of components in ``nodes_i``, and in ``nodes_j``.
         shapes: Shapes of all arguments but the parameters.
+        store: Whether to store anything. Where one kernel can have many results, as
+            on accelerators, there is no need to.
     """
 
-    def __init__(self, closed: ClosedJaxpr, shapes: Sequence[tuple], n_own: int):
+    def __init__(
+        self,
+        closed: ClosedJaxpr,
+        shapes: Sequence[tuple],
+        n_own: int,
+        store: bool = True,
+    ):
         avals = closed.in_avals
         n_lane_args = len(shapes)
         scalars = [
@@ -61,9 +69,9 @@ class Kernels:
 
         self.closed = jax.make_jaxpr(flat)(*scalars, *params)
         self.n_scalars = len(scalars)
-        self._mark(range(n_own, 2 * n_own))
+        self._mark(range(n_own, 2 * n_own), store)
 
-    def _mark(self, gathered: range) -> None:
+    def _mark(self, gathered: range, store: bool) -> None:
         jaxpr = self.closed.jaxpr
         number: dict[Any, int] = {}  # of the values that differ from lane to lane
         cost: list[int] = []  # of what produces a value, once
@@ -89,7 +97,7 @@ class Kernels:
             number.get(v, -1) for v in jaxpr.outvars if not isinstance(v, Literal)
         ]
         plan = _Plan(calls, results, cost, self.n_scalars)
-        chosen, users = plan.choose(cone)
+        chosen, users = plan.choose(cone) if store else (set(), plan.count(set())[1])
         self.lane = set(number)
         self.stored = {v for v, i in number.items() if i in chosen}
         # Operations on parameters alone are few, and the compiler drops what is unused.

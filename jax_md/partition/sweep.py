@@ -102,7 +102,8 @@ def sweep(
     layouts = (_Components, _Mapped)
     for layout in layouts:
         try:
-            run = _Sweep(layout(closed, nodes, edges, params, rows), rows, mask, dense)
+            values = layout(closed, nodes, edges, params, rows, dense)
+            run = _Sweep(values, rows, mask, dense)
             return run.total()
         except TooWide:
             if layout is layouts[-1]:
@@ -113,7 +114,7 @@ def sweep(
 class _Components:
     """Node values as one vector per component (see `jax_md.partition.lanes`)."""
 
-    def __init__(self, closed, nodes, edges, params, rows):
+    def __init__(self, closed, nodes, edges, params, rows, dense):
         self.params = list(params)
         self.shapes = [o.shape for o in closed.out_avals]
         self.dtypes = [o.dtype for o in closed.out_avals]
@@ -123,7 +124,7 @@ class _Components:
         self.own = [take(p, rows.order) for x in nodes for p in split(x).parts.flat]
         self.edges = [p for x in edges for p in split(x, 2).parts.flat]
         shapes = [x.shape[1:] for x in nodes] * 2 + [x.shape[2:] for x in edges]
-        self.kernels = Kernels(closed, shapes, len(self.own))
+        self.kernels = Kernels(closed, shapes, len(self.own), store=not dense)
 
     def terms(self, x: list, y: list, e: list, lanes: tuple[int, ...]) -> list[Array]:
         x = [jnp.broadcast_to(v, lanes) for v in x]
@@ -144,7 +145,7 @@ class _Components:
 class _Mapped:
     """Node values as they come, ``[n, ...]``: for feature vectors."""
 
-    def __init__(self, closed, nodes, edges, params, rows):
+    def __init__(self, closed, nodes, edges, params, rows, dense):
         self.params = list(params)
         self.call = jax.extend.core.jaxpr_as_fun(closed)
         self.shapes = [o.shape for o in closed.out_avals]
