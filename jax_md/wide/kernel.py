@@ -238,8 +238,8 @@ class Kernel:
             mask1: Boolean, True where masked, broadcastable to `shape1`, or None.
             mask2: The same for `shape2`.
         """
-        keep1 = self._kept(mask1, self.shape1)
-        keep2 = self._kept(mask2, self.shape2)
+        keep1 = self.kept(mask1, self.shape1)
+        keep2 = self.kept(mask2, self.shape2)
         keep = {1: keep1, 2: keep2}
 
         def zero(x: Array, n_batch: int, i: int, j: int) -> Array:
@@ -254,7 +254,7 @@ class Kernel:
 
         return self.linear(zero, mask1=mask1, mask2=mask2)
 
-    def _kept(self, mask: Array | None, shape: tuple[int, ...]) -> Array | None:
+    def kept(self, mask: Array | None, shape: tuple[int, ...]) -> Array | None:
         """Return where activations are not masked, as ``[N, *positions]``."""
         if mask is None:
             return None

@@ -1,5 +1,17 @@
 """Nonlinearities, each with the closed form of its kernel."""
 
+from .custom import Elementwise as Elementwise
+from .custom import ElementwiseNumerical as ElementwiseNumerical
+from .exponential import Cos as Cos
+from .exponential import Exp as Exp
+from .exponential import ExpNormalized as ExpNormalized
+from .exponential import Gabor as Gabor
+from .exponential import Gaussian as Gaussian
+from .exponential import Rbf as Rbf
+from .exponential import Sin as Sin
+from .polynomial import Hermite as Hermite
+from .polynomial import Monomial as Monomial
+from .polynomial import Polynomial as Polynomial
 from .relu import ABRelu as ABRelu
 from .relu import Abs as Abs
 from .relu import LeakyRelu as LeakyRelu

@@ -45,8 +45,10 @@ def _abrelu(
 
 
 def _scaled(kernel_fn: Callable[..., Kernel], k: Kernel, **kwargs: Any) -> Kernel:
-    """Apply a map of degree one to ``k / max|k|``, and undo the division."""
-    scale = jnp.maximum(jnp.max(jnp.abs(k.nngp)), jnp.finfo(k.nngp.dtype).tiny)
+    """Apply a map of degree one to `k` divided by its largest entry, and undo that."""
+    parts = [k.nngp, k.cov1] if k.cov2 is None else [k.nngp, k.cov1, k.cov2]
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+    scale = jnp.where(largest > 0, largest, jnp.ones((), largest.dtype))
     scale = jax.lax.stop_gradient(scale)
 
     def by(k: Kernel, factor: Array) -> Kernel:
