@@ -139,8 +139,8 @@ def Dropout(rate: float, mode: str = "train") -> Layer:
 
     Args:
         rate: Probability to keep an entry, in (0, 1].
-        mode: ``"train"``, or ``"test"`` for the identity. In training `apply_fn` needs a
-            random key as ``rng``.
+        mode: ``"train"``, or ``"test"`` for the identity. In training `apply_fn` takes
+            a random key, ``rng``.
 
     Raises:
         ValueError: If `rate` or `mode` is out of range.
