@@ -98,13 +98,8 @@ class _Embedding(NamedTuple):
         n = math.prod(spatial)
         if self.decay_fn is None:
             return jnp.eye(n)
-        where = jnp.stack(
-            [
-                g.reshape(-1)
-                for g in jnp.meshgrid(*map(jnp.arange, spatial), indexing="ij")
-            ],
-            axis=-1,
-        )
+        grid = jnp.meshgrid(*map(jnp.arange, spatial), indexing="ij")
+        where = jnp.stack([g.reshape(-1) for g in grid], axis=-1)
         gap = jnp.abs(where[:, None, :] - where[None, :, :])
         return self.decay_fn(jnp.sum(gap.astype(float) ** self.p_norm, axis=-1))
 
@@ -278,6 +273,8 @@ def GlobalSelfAttention(
                 f'`attention_mechanism="IDENTITY"` only; got {zeta.name}. Use that, or '
                 "`linear_scaling=True`."
             )
+        if k.ntk is not None and not k.has_ntk:
+            k = k.replace(ntk=jnp.zeros_like(k.nngp))  # embeddings add to it
         rule = _constant_scores if linear_scaling else _random_scores
         model = _Model(
             embedding,
@@ -410,7 +407,7 @@ def _random_scores(k: Kernel, model: _Model) -> Kernel:
         flat = _flat(k.nngp, 2)
         K, V = (f(flat, 2, 1, second) for f in (embed, values))
         # The embeddings are weights, so their covariance is their tangent kernel.
-        T = _flat(k.ntk, 2) if k.has_ntk else jnp.zeros_like(flat)
+        T = _flat(k.ntk, 2)
         T, TV = (f(T, 2, 1, second) for f in (embed, values))
         total = (pairs(K, TV) + pairs(V, T)) * K + pairs(K, V) * (T + 4 * K)
         return _unflat(scale * total, 2, k.spatial_shape1)
