@@ -23,8 +23,8 @@ def conv(padding="SAME", strides=None, **options):
 
 NETWORKS = {
     "dense": stax.serial(
-        stax.Dense(WIDTH, 1.4, 0.3), stax.Erf(),
-        residual(stax.serial(stax.Dense(WIDTH, 1.2, 0.1), stax.Relu(),
+        stax.Dense(WIDTH, 1.4, 0.3),
+        residual(stax.serial(stax.Erf(), stax.Dense(WIDTH, 1.2, 0.1), stax.Relu(),
                              stax.Dense(WIDTH, 0.8))),
         stax.LayerNorm(), stax.Gelu(), stax.Dense(1, 1.1, 0.2),
     ),
