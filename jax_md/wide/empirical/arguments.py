@@ -26,7 +26,7 @@ def split_kwargs(
         if isinstance(value, tuple) and len(value) == 2:
             first[name], second[name] = value
         elif name == "rng" and value is not None and not same:
-            first[name], second[name] = value, _second_key(value, x1, x2)
+            first[name], second[name] = value, second_key(value, x1, x2)
         else:
             first[name] = second[name] = value
     return first, second
@@ -37,7 +37,8 @@ def same_kwargs(first: dict[str, Any], second: dict[str, Any]) -> bool:
     return all(first[name] is second[name] for name in first)
 
 
-def _second_key(key: Any, x1: Any, x2: Any) -> Any:
+def second_key(key: Any, x1: Any, x2: Any) -> Any:
+    """Return the key of the second input: the same for equal inputs, else another."""
     ours, theirs = jax.tree.leaves(x1), jax.tree.leaves(x2)
     if [jnp.shape(x) for x in ours] != [jnp.shape(x) for x in theirs]:
         return jax.random.fold_in(key, 1)
