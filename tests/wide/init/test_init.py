@@ -98,7 +98,7 @@ def squared_singular_values(start, depth, width):
 
 
 def test_critical_network_is_isometric():
-    depth, width = 32, 100
+    depth, width = 32, 64
     start = init.critical(jnp.tanh, depth)
     np.testing.assert_allclose(start.q, 1 / depth)
     np.testing.assert_allclose(start.jacobian, (1.0, 0.191), rtol=3e-3)
