@@ -5,6 +5,11 @@ width: covariances of the outputs at initialization (``"nngp"``) and the kernel 
 training by gradient descent (``"ntk"``).
 """
 
+from .aggregate import Aggregate as Aggregate
+from .aggregate import AggregateImplementation as AggregateImplementation
+from .attention import AttentionMechanism as AttentionMechanism
+from .attention import GlobalSelfAttention as GlobalSelfAttention
+from .attention import PositionalEmbedding as PositionalEmbedding
 from .combinators import parallel as parallel
 from .combinators import repeat as repeat
 from .combinators import serial as serial
@@ -14,6 +19,7 @@ from .conv import ConvTranspose as ConvTranspose
 from .dense import Dense as Dense
 from .diagonal import Bool as Bool
 from .diagonal import Diagonal as Diagonal
+from .dot_general import DotGeneral as DotGeneral
 from .elementwise import ABRelu as ABRelu
 from .elementwise import Abs as Abs
 from .elementwise import Cos as Cos
@@ -41,6 +47,7 @@ from .fan import FanInSum as FanInSum
 from .fan import FanOut as FanOut
 from .masking import MaskedArray as MaskedArray
 from .masking import unmask_fn as unmask_fn
+from .normalization import LayerNorm as LayerNorm
 from .pooling import AvgPool as AvgPool
 from .pooling import GlobalAvgPool as GlobalAvgPool
 from .pooling import GlobalSumPool as GlobalSumPool
@@ -48,6 +55,7 @@ from .pooling import SumPool as SumPool
 from .requirements import layer as layer
 from .requirements import requires as requires
 from .requirements import supports_masking as supports_masking
+from .resize import ImageResize as ImageResize
 from .smoothness import require_derivatives as require_derivatives
 from .structural import Dropout as Dropout
 from .structural import Flatten as Flatten

@@ -294,7 +294,7 @@ def supports_masking(remask_kernel: bool) -> Callable[..., Any]:
             return (
                 init_fn,
                 _masked_apply(apply_fn, mask_fn),
-                _masked_kernel(kernel_fn, mask_fn, remask_kernel),
+                _masked_kernel(init_fn, kernel_fn, mask_fn, remask_kernel),
             )
 
         return make
@@ -344,7 +344,10 @@ def _attach(out: Any, mask: Any) -> Any:
 
 
 def _masked_kernel(
-    kernel_fn: Callable[..., Any], mask_fn: Callable[..., Any], remask: bool
+    init_fn: Callable[..., Any],
+    kernel_fn: Callable[..., Any],
+    mask_fn: Callable[..., Any],
+    remask: bool,
 ) -> Callable[..., Any]:
     @wraps(kernel_fn)
     def masked(k: Any, **kwargs: Any) -> Any:
@@ -353,15 +356,23 @@ def _masked_kernel(
         out = kernel_fn(k, **kwargs)
         if all(m is None for m in _flat(masks1) + _flat(masks2)):
             return out
-        masks1 = mask_fn(masks1, map_nested(lambda one: one.shape1, k))
-        masks2 = mask_fn(masks2, map_nested(lambda one: one.shape2, k))
-        return _set_masks(out, masks1, masks2)
-
-    def _set_masks(out: Any, m1: Any, m2: Any) -> Any:
-        if isinstance(out, list | tuple):
-            return type(out)(_set_masks(*one) for one in zip(out, m1, m2, strict=True))
-        if not remask:
-            return out.replace(mask1=m1, mask2=m2)
-        return out.mask(m1, m2)
+        shapes1 = map_nested(lambda one: one.shape1, k)
+        shapes2 = map_nested(lambda one: one.shape2, k)
+        out = _set_shapes(
+            out, output_shape(init_fn, shapes1), output_shape(init_fn, shapes2)
+        )
+        after = [
+            None if masks is None else mask_fn(masks, shapes)
+            for masks, shapes in ((masks1, shapes1), (masks2, shapes2))
+        ]
+        return _set_masks(out, *after, remask)
 
     return masked
+
+
+def _set_masks(out: Any, mask1: Any, mask2: Any, remask: bool) -> Any:
+    if isinstance(out, list | tuple):
+        return type(out)(
+            _set_masks(*one, remask) for one in zip(out, mask1, mask2, strict=True)
+        )
+    return out.mask(mask1, mask2) if remask else out.replace(mask1=mask1, mask2=mask2)

@@ -29,36 +29,42 @@ def assert_kernels_equal(a, b, fields=FIELDS, rtol=1e-11):
 def check_linear(layer, x1, x2, batch_axis=0, channel_axis=-1, out=None, **kwargs):
     """A layer without weights maps K(x, x') to K(A x, A x'), channel by channel."""
     _, apply_fn, kernel_fn = layer
-    out = out or (batch_axis, channel_axis)
-    k1 = {k: v[0] for k, v in kwargs.items()}
-    k2 = {k: v[1] for k, v in kwargs.items()}
-    y1, y2 = apply_fn((), jnp.asarray(x1), **k1), apply_fn((), jnp.asarray(x2), **k2)
     # `Index` of everything declares the axes and does nothing else
-    plain = stax.Index(..., *out)[2]
-    for diagonal_batch in (True, False):
-        k = kernel_fn(
-            x1, x2, diagonal_batch=diagonal_batch, diagonal_spatial=False, **kwargs
-        )
-        expected = plain(y1, y2, diagonal_batch=diagonal_batch, diagonal_spatial=False)
+    plain = stax.Index(..., *(out or (batch_axis, channel_axis)))[2]
+
+    @jax.jit  # one compilation instead of one for every operation
+    def both(x1, x2, kwargs):
+        y1 = apply_fn((), x1, **{k: v[0] for k, v in kwargs.items()})
+        y2 = apply_fn((), x2, **{k: v[1] for k, v in kwargs.items()})
+        pairs = []
+        for diagonal_batch in (True, False):
+            options = {"diagonal_batch": diagonal_batch, "diagonal_spatial": False}
+            pairs.append(
+                (kernel_fn(x1, x2, **options, **kwargs), plain(y1, y2, **options))
+            )
+        return pairs, y1, y2
+
+    pairs, y1, y2 = both(jnp.asarray(x1), jnp.asarray(x2), kwargs)
+    for k, expected in pairs:
         assert_kernels_equal(k, expected)
         assert k.shape1 == y1.shape and k.shape2 == y2.shape
         assert (k.batch_axis, k.channel_axis) == (
             expected.batch_axis, expected.channel_axis
         )  # fmt: skip
-    alone = kernel_fn(x1, None, diagonal_spatial=False, **kwargs)
-    assert alone.cov2 is None
-    return k
+    return pairs[0][0]
 
 
-def check_affine(layer, x1, x2, channel_axis=-1, order=None, **options):
+def check_affine(layer, x1, x2, channel_axis=-1, order=None, variances=None):
     """The outputs are linear in the parameters: K is the sum of squared Jacobians."""
     init_fn, apply_fn, kernel_fn = layer
     shape, params = init_fn(jax.random.PRNGKey(0), x1.shape)
     assert shape[channel_axis] == 1
 
     def rows(x):
-        out = lambda p: apply_fn(p, jnp.asarray(x))  # noqa: E731
-        y = out(params)
+        def out(p):
+            return apply_fn(p, x)
+
+        y = jax.eval_shape(out, params)
         assert y.shape == init_fn(jax.random.PRNGKey(0), x.shape)[0]
         jacobian = jax.jacrev(out)(params)
         flat = [j.reshape(y.shape + (-1,)) for j in jax.tree.leaves(jacobian)]
@@ -74,34 +80,44 @@ def check_affine(layer, x1, x2, channel_axis=-1, order=None, **options):
             total = total + scale * jnp.tensordot(x, y, (-1, -1))
         return layout.interleave(jnp.moveaxis(total, n + 1, 1), 2)
 
-    r1, r2 = rows(x1), rows(x2)
-    ones = [1.0] * len(r1)
-    scales = options.pop("variances", ones)
-    k = kernel_fn(x1, x2, diagonal_batch=False, diagonal_spatial=False)
-    for field, a, b in (("nngp", r1, r2), ("cov1", r1, r1), ("cov2", r2, r2)):
-        np.testing.assert_allclose(
-            getattr(k, field), product(a, b, scales), rtol=1e-10, atol=1e-12
+    @jax.jit
+    def everything(x1, x2):
+        r1, r2 = rows(x1), rows(x2)
+        ones = [1.0] * len(r1)
+        scales = variances or ones
+        return (
+            product(r1, r2, scales),
+            product(r1, r1, scales),
+            product(r2, r2, scales),
+            product(r1, r2, ones),
+            layouts(kernel_fn, x1, x2),
         )
-    np.testing.assert_allclose(k.ntk, product(r1, r2, ones), rtol=1e-10, atol=1e-12)
-    check_diagonals(kernel_fn, x1, x2)
+
+    nngp, cov1, cov2, ntk, (full, diagonal) = everything(x1, x2)
+    for got, expected in (
+        (full.nngp, nngp), (full.cov1, cov1), (full.cov2, cov2), (full.ntk, ntk)
+    ):  # fmt: skip
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+    assert_same_diagonals(full, diagonal)
+
+
+def layouts(kernel_fn, x1, x2):
+    full = kernel_fn(x1, x2, diagonal_batch=False, diagonal_spatial=False)
+    return full, kernel_fn(x1, x2, diagonal_spatial=True)
 
 
 def check_diagonals(kernel_fn, x1, x2):
     """What is kept of a kernel does not depend on what else is kept."""
-    full = kernel_fn(x1, x2, diagonal_batch=False, diagonal_spatial=False)
-    diagonal = kernel_fn(x1, x2, diagonal_spatial=True)
+    full, diagonal = jax.jit(lambda a, b: layouts(kernel_fn, a, b))(x1, x2)
+    assert_same_diagonals(full, diagonal)
+
+
+def assert_same_diagonals(full, diagonal):
     assert diagonal.diagonal_spatial and diagonal.diagonal_batch
+    close = {"rtol": 1e-12, "atol": 1e-13}
     for field in ("nngp", "ntk"):
-        np.testing.assert_allclose(
-            getattr(diagonal, field),
-            layout.spatial_diagonal(getattr(full, field), 2),
-            rtol=1e-12,
-            atol=1e-13,
-        )
+        expected = layout.spatial_diagonal(getattr(full, field), 2)
+        np.testing.assert_allclose(getattr(diagonal, field), expected, **close)
     for field in ("cov1", "cov2"):
-        np.testing.assert_allclose(
-            getattr(diagonal, field),
-            layout.variance(getattr(full, field), False, False),
-            rtol=1e-12,
-            atol=1e-13,
-        )
+        expected = layout.variance(getattr(full, field), False, False)
+        np.testing.assert_allclose(getattr(diagonal, field), expected, **close)

@@ -54,10 +54,10 @@ def _(primals, tangents):
 def angle(p: Array, q: Array, c: Array) -> Array:
     """Return the angle, pi / 2 where a variance is zero."""
     s = cross(p, q, c)
-    # atan2(0, 0) is 0, but a unit that is always zero is orthogonal to all others.
-    return jnp.where(
-        (s > 0) | (c != 0), jnp.arctan2(s, c), jnp.asarray(jnp.pi / 2, s.dtype)
-    )
+    # As a rest of an arctangent: `arctan2` takes ten times as long on CPUs. A unit that
+    # is always zero counts as orthogonal to all others.
+    rest = jnp.where(s > 0, jnp.arctan(c / _safe(s)), 0.5 * jnp.pi * jnp.sign(c))
+    return 0.5 * jnp.pi - rest
 
 
 @angle.defjvp

@@ -64,6 +64,9 @@ def require_gaussian(k: Kernel) -> None:
 
 def transform(k: Kernel, moments: Moments) -> Kernel:
     """Apply a nonlinearity to all covariances of `k`."""
+    # Without a barrier the compiler evaluates a layer again in each of its consumers:
+    # a deep network compiles for long, and its angles are computed several times.
+    k = jax.lax.optimization_barrier(k)
     var1, var2 = k.variances()
     n_self = k.n_batch_self
 

@@ -2,7 +2,8 @@ r"""Nonlinearities made of the error function.
 
 The kernels are analytic also where inputs coincide, so plain differentiation is right
 to any order. Arcsines are written as arctangents of a square root of
-:math:`p q - c^2 \geq 0` plus positive terms, which keeps digits at large variances.
+:math:`p q - c^2 \geq 0` plus positive terms, which keeps digits at large variances (and
+is several times faster on CPUs than `arcsin` or `arctan2`).
 """
 
 import jax
@@ -18,7 +19,7 @@ def _erf_moments(a: float, b: float, c0: float):
     def moments(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         k = 2 * b * b
         root = jnp.sqrt(1 + k * (p + q) + k * k * (p * q - c * c))
-        T = a * a * (2 / jnp.pi) * jnp.arctan2(k * c, root) + c0 * c0
+        T = a * a * (2 / jnp.pi) * jnp.arctan(k * c / root) + c0 * c0
         return T, (a * a * 2 * k / jnp.pi) / root
 
     return moments
@@ -81,7 +82,7 @@ def Gelu(approximate: bool = False) -> Layer:
     def moments(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         square = 1 + p + q + (p * q - c * c)
         root = jnp.sqrt(square)
-        turn = jnp.arctan2(c, root) / (2 * jnp.pi)
+        turn = jnp.arctan(c / root) / (2 * jnp.pi)
         outer = (1 + p) * (1 + q)
         T = c / 4 + c * turn
         T = T + (c * c + p * q * square) / (2 * jnp.pi * outer * root)
