@@ -148,4 +148,5 @@ def safe_arccos(x: ArrayLike, epsilon: float = 1e-6) -> Array:
 
 def normalize(x: ArrayLike, axis: int = -1, epsilon: float = 1e-6) -> Array:
     """`x` divided by its `safe_norm` along `axis`."""
+    x = jnp.asarray(x)
     return x / safe_norm(x, axis=axis, epsilon=epsilon, keepdims=True)

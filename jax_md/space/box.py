@@ -19,10 +19,14 @@ They are exact to every order, through changes of the box included.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 
@@ -35,6 +39,11 @@ def _expected_box(box: Any) -> ValueError:
         "`box` must be a scalar, a vector [d] or a matrix [d, d] whose columns are "
         f"lattice vectors; got shape {jnp.shape(box)}."
     )
+
+
+def in_dtype_of(R: Any, box: Any) -> Array:
+    """Return `box` in the floating dtype of positions, which a box never decides."""
+    return jnp.asarray(box, jnp.result_type(R, 0.0))
 
 
 def inverse(box: Any) -> Array:
@@ -94,17 +103,65 @@ def raw_transform(box: Any, R: Any) -> Array:
     return total
 
 
-def _with_tangent(value: Callable, tangent: Callable, doc: str) -> Callable:
-    """Make ``op(box, R)`` a function whose tangent rule is spelled out."""
-    op = jax.custom_jvp(value)
+# A primitive rather than `jax.custom_jvp`: the tangent rules below are not those of the
+# values, and JAX takes for granted that they are. Where it differentiates a loop twice
+# some releases (0.10.1) put the value in the place of a call whose rule they have used.
+_ruled = Primitive("tangent_rule")
 
-    @op.defjvp
-    def rule(primals, tangents):
-        out = op(*primals)
-        return out, tangent(*primals, *tangents).astype(out.dtype)
+
+def _with_tangent(value: Callable, tangent: Callable, doc: str) -> Callable:
+    """Make ``op(box, R)`` a function whose tangent rule is spelled out.
+
+    Args:
+        value: ``(box, R) -> out``.
+        tangent: ``(box, R, dbox, dR) -> d out``, linear in ``dbox`` and ``dR``. For a
+            box that does not change ``dbox`` is None.
+        doc: Docstring of the function.
+    """
+
+    def op(box: Any, R: Any) -> Array:
+        box, R = jnp.asarray(box), jnp.asarray(R)
+        return _ruled.bind(box, R, value=value, tangent=tangent)
 
     op.__doc__ = doc
     return op
+
+
+_ruled.def_impl(lambda box, R, *, value, tangent: value(box, R))
+
+
+@_ruled.def_abstract_eval
+def _abstract(box: Any, R: Any, *, value: Callable, tangent: Callable) -> Any:
+    of = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (box, R)]
+    out = jax.eval_shape(value, *of)
+    return ShapedArray(out.shape, out.dtype)
+
+
+mlir.register_lowering(
+    _ruled, mlir.lower_fun(lambda box, R, *, value, tangent: value(box, R), False)
+)
+
+
+def _jvp(primals: Any, tangents: Any, *, value: Callable, tangent: Callable) -> Any:
+    out = _ruled.bind(*primals, value=value, tangent=tangent)
+    dbox, dR = tangents
+    fixed = isinstance(dbox, ad.Zero) or dbox.dtype == jax.dtypes.float0
+    change = tangent(*primals, None if fixed else dbox, ad.instantiate_zeros(dR))
+    return out, change.astype(out.dtype)
+
+
+def _batch(args: Any, dims: Any, *, value: Callable, tangent: Callable) -> Any:
+    value, tangent = _batched(value, dims), _batched(tangent, (*dims, *dims))
+    return _ruled.bind(*args, value=value, tangent=tangent), 0
+
+
+@cache  # one function for each layout, so that equal programs are equal
+def _batched(fn: Callable, dims: tuple[int | None, ...]) -> Callable:
+    return jax.vmap(fn, in_axes=dims)
+
+
+ad.primitive_jvps[_ruled] = _jvp
+batching.primitive_batchers[_ruled] = _batch
 
 
 lattice = _with_tangent(
@@ -119,7 +176,9 @@ cartesian = _with_tangent(
 )
 _transform = _with_tangent(
     raw_transform,
-    lambda box, R, dbox, dR: dR + raw_transform(dbox, lattice(box, R)),
+    lambda box, R, dbox, dR: (
+        dR if dbox is None else dR + raw_transform(dbox, lattice(box, R))
+    ),
     "",
 )
 
@@ -135,8 +194,8 @@ def transform(box: Any, R: Any) -> Array:
         R: Fractional positions, ``[..., d]``.
     """
     R = jnp.asarray(R)
-    box = jnp.asarray(box, jnp.promote_types(R.dtype, jnp.result_type(box)))
-    return _transform(box, R.astype(jnp.result_type(R, box)))
+    dtype = jnp.result_type(R, box, 0.0)  # a Python scalar leaves that of `R`
+    return _transform(jnp.asarray(box, dtype), R.astype(dtype))
 
 
 def transform_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:

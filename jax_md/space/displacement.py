@@ -32,8 +32,8 @@ def periodic_displacement(side: Any, dR: Any) -> Array:
         side: Edge lengths, scalar or ``[d]``.
         dR: Displacements, ``[..., d]``.
     """
-    # floor(x + 1/2) rather than mod: the same values three times faster.
-    return dR - side * jnp.floor(dR / side + 0.5)
+    # floor(x + 1/2) rather than mod, and no division: the same values, faster.
+    return dR - side * jnp.floor(dR * (1 / side) + 0.5)
 
 
 def periodic_shift(side: Any, R: Any, dR: Any) -> Array:

@@ -4,7 +4,7 @@ from typing import Any
 
 from jax_md.types import Space
 
-from .box import raw_transform
+from .box import in_dtype_of, raw_transform
 from .displacement import pairwise_displacement
 
 
@@ -21,7 +21,9 @@ def free() -> Space:
 
     def displacement_fn(Ra: Any, Rb: Any, perturbation: Any = None, **unused: Any):
         dR = pairwise_displacement(Ra, Rb)
-        return dR if perturbation is None else raw_transform(perturbation, dR)
+        if perturbation is None:
+            return dR
+        return raw_transform(in_dtype_of(dR, perturbation), dR)
 
     def shift_fn(R: Any, dR: Any, **unused: Any):
         return R + dR

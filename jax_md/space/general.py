@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jax_md.types import Space
 
-from .box import cartesian, inverse, lattice, raw_transform, transform
+from .box import (
+    cartesian,
+    in_dtype_of,
+    inverse,
+    lattice,
+    raw_transform,
+    transform,
+)
 from .displacement import pairwise_displacement
 from .periodic import canonical_pbc
 
@@ -45,15 +53,17 @@ def periodic_general(
         ``shift_fn(R, 0 * R, box=b, new_box=c)`` is how an ensemble changes its box. The
         displacement honors ``perturbation=``, an affine map applied last.
     """
-    if jnp.ndim(box) > 2 or (jnp.ndim(box) == 2 and len(set(jnp.shape(box))) != 1):
-        inverse(box)  # raises the message that says what a box is
-    built = box
+    built = jnp.asarray(box)
     mask = canonical_pbc(pbc)
     # Once, here, not in every pair loop that a displacement ends up in.
-    built_inverse = inverse(box)
+    built_inverse = inverse(built)
 
-    def both(given: Any) -> tuple[Any, Any]:
-        return (built, built_inverse) if given is None else (given, inverse(given))
+    def both(R: Any, given: Any) -> tuple[Array, Array]:
+        """The box in use and its inverse."""
+        if given is None:
+            return in_dtype_of(R, built), in_dtype_of(R, built_inverse)
+        given = in_dtype_of(R, given)
+        return given, inverse(given)
 
     def images(s: Any, offset: float) -> Any:
         n = jnp.floor(s + offset)
@@ -70,25 +80,28 @@ def periodic_general(
         dR = pairwise_displacement(Ra, Rb)
         if fractional_coordinates:
             forward = new_box if new_box is not None else box
-            dR = transform(built if forward is None else forward, dR - images(dR, 0.5))
+            forward = in_dtype_of(dR, built if forward is None else forward)
+            dR = transform(forward, dR - images(dR, 0.5))
         else:
-            current, back = both(box)
-            s = raw_transform(back, dR)
+            current, back = both(dR, box)
             if new_box is None:
+                s = raw_transform(back, dR)
                 dR = dR - raw_transform(current, images(s, 0.5))
             else:
-                # Real positions, too, keep their tangent when the space is deformed.
-                s = cartesian(jnp.asarray(current, s.dtype), s - images(s, 0.5))
-                dR = transform(new_box, s)
-        return dR if perturbation is None else raw_transform(perturbation, dR)
+                # A tangent of real positions, too, is read in the deformed space.
+                target = in_dtype_of(dR, new_box)
+                s = raw_transform(back, cartesian(current, lattice(target, dR)))
+                dR = raw_transform(target, s - images(s, 0.5))
+        if perturbation is None:
+            return dR
+        return raw_transform(in_dtype_of(dR, perturbation), dR)
 
     def shift_fn(R: Any, dR: Any, box: Any = None, new_box: Any = None, **unused: Any):
-        current, back = both(box)
+        current, back = both(R, box)
+        target = current if new_box is None else in_dtype_of(R, new_box)
         if fractional_coordinates:
-            current = jnp.asarray(current, jnp.result_type(R))
             s = lattice(current, jnp.asarray(R)) + raw_transform(back, dR)
             s = s - images(s, 0.0) if wrapped else s
-            target = current if new_box is None else jnp.asarray(new_box, s.dtype)
             return cartesian(target, s)
         moved = R + dR
         if not wrapped and new_box is None:
@@ -98,6 +111,6 @@ def periodic_general(
             # Adding lattice vectors leaves unwrapped positions exact; going to
             # fractions and back would round every position in every step.
             return moved - raw_transform(current, images(s, 0.0))
-        return raw_transform(new_box, s - images(s, 0.0) if wrapped else s)
+        return raw_transform(target, s - images(s, 0.0) if wrapped else s)
 
     return Space(displacement_fn, shift_fn)

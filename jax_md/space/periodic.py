@@ -8,7 +8,7 @@ import numpy as np
 
 from jax_md.types import Space
 
-from .box import UnexpectedBoxException, raw_transform
+from .box import UnexpectedBoxException, in_dtype_of, raw_transform
 from .displacement import pairwise_displacement, periodic_displacement, periodic_shift
 
 
@@ -52,9 +52,10 @@ def periodic(
         UnexpectedBoxException: From either function, when called with ``box=``: the
             box is fixed here. Use `periodic_general` for one that changes.
     """
-    if jnp.ndim(side) > 1:
+    side = jnp.asarray(side)
+    if side.ndim > 1:
         raise ValueError(
-            f"`side` must be a scalar or a vector [d]; got shape {jnp.shape(side)}. "
+            f"`side` must be a scalar or a vector [d]; got shape {side.shape}. "
             "For a cell given by a matrix use `space.periodic_general`."
         )
     mask = canonical_pbc(pbc)
@@ -69,16 +70,18 @@ def periodic(
     def displacement_fn(Ra: Any, Rb: Any, perturbation: Any = None, **kwargs: Any):
         refuse_box(kwargs)
         straight = pairwise_displacement(Ra, Rb)
-        dR = periodic_displacement(side, straight)
+        dR = periodic_displacement(in_dtype_of(straight, side), straight)
         if mask is not None:
             dR = jnp.where(mask, dR, straight)
-        return dR if perturbation is None else raw_transform(perturbation, dR)
+        if perturbation is None:
+            return dR
+        return raw_transform(in_dtype_of(dR, perturbation), dR)
 
     def shift_fn(R: Any, dR: Any, **kwargs: Any):
         refuse_box(kwargs)
         if not wrapped:
             return R + dR
-        moved = periodic_shift(side, R, dR)
+        moved = periodic_shift(in_dtype_of(R, side), R, dR)
         return moved if mask is None else jnp.where(mask, moved, R + dR)
 
     return Space(displacement_fn, shift_fn)

@@ -1,0 +1,1 @@
+"""Speed, memory and start-up time, beside other engines on the same cases."""

@@ -1,0 +1,229 @@
+"""Build slot-major rows of neighbors with vector operations only.
+
+Candidates of a particle are a few contiguous runs of the sorted order (see
+`jax_md.partition.grid`). They are tested window by window, a window being a contiguous
+load for each particle, into one bit per candidate; the rows are read off by popping set
+bits, one per particle and turn. There is no array of all candidates, no array of all
+pairs besides the result, and no scatter of pairs; memory is a few words per particle.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from .grid import Grid, Sorted, runs, sort_particles
+from .kernels import Kernels
+from .lanes import TooWide, split
+from .sweep import BLOCK, Rows, take
+
+
+class Room(NamedTuple):
+    """Sizes of the buffers of a build."""
+
+    slots: int  # neighbors of a particle
+    places: int  # members of the continued columns
+    window: int  # candidates of a window, up to the 32 bits of a word
+    windows: int  # windows of a run
+
+
+class Built(NamedTuple):
+    """Rows, and the sizes that would have held everything."""
+
+    rows: Rows
+    slots: Array
+    pairs: Array  # directed
+    places: Array
+    run: Array  # longest run
+
+
+def build(
+    position: Array,
+    coordinate: Array,
+    square_distance: Callable,
+    square_radius: Any,
+    grid: Grid,
+    room: Room,
+) -> Built:
+    """Find all pairs within a radius.
+
+    Args:
+        position: Positions ``[n, d]``, what `square_distance` takes.
+        coordinate: Hash coordinates ``[n, d]``.
+        square_distance: Function of two points.
+        square_radius: Pairs strictly below it are neighbors.
+        grid: The cells.
+        room: Sizes of the buffers.
+    """
+    n = position.shape[0]
+    if n == 0:
+        none, zero = jnp.zeros(0, jnp.int32), jnp.int32(0)
+        rows = Rows(jnp.zeros((room.slots, 0), jnp.int32), none, none, none)
+        return Built(rows, zero, zero, zero, zero)
+    sorted_ = sort_particles(coordinate, grid, room.places)
+    search = _Search(position, sorted_, square_distance, square_radius, grid, room)
+    if n <= 2 * BLOCK:
+        slots, count, run = search.block(jnp.int32(0), n)
+    else:
+
+        def body(b: Array, carry: tuple) -> tuple:
+            slots, count, run = carry
+            start = jnp.minimum(b * BLOCK, n - BLOCK).astype(jnp.int32)
+            part, part_count, part_run = search.block(start, BLOCK)
+            zero = jnp.int32(0)
+            slots = lax.dynamic_update_slice(slots, part, (zero, start))
+            count = lax.dynamic_update_slice(count, part_count, (start,))
+            return slots, count, jnp.maximum(run, part_run)
+
+        empty = jnp.full((room.slots, n), n, jnp.int32), jnp.zeros(n, jnp.int32)
+        carry = (*empty, jnp.int32(0))
+        slots, count, run = lax.fori_loop(0, -(-n // BLOCK), body, carry)
+    lane = jnp.arange(n, dtype=jnp.int32)
+    inverse = (
+        jnp.zeros(n, jnp.int32)
+        .at[sorted_.order]
+        .set(lane, unique_indices=True, mode="promise_in_bounds")
+    )
+    occupancy, pairs = jnp.max(count), jnp.sum(count, dtype=jnp.int32)
+    count = jnp.minimum(count, room.slots)
+    rows = Rows(slots, count, sorted_.order, inverse)
+    return Built(rows, occupancy, pairs, sorted_.needed, run)
+
+
+class _Search:
+    def __init__(
+        self, position, sorted_: Sorted, square_distance, square_radius, grid, room
+    ):
+        self.sorted, self.grid, self.room = sorted_, grid, room
+        self.n, d = position.shape
+        point = jax.ShapeDtypeStruct((d,), position.dtype)
+
+        def near(x: Any, y: Any) -> Any:
+            return square_distance(x, y) < square_radius
+
+        closed = jax.make_jaxpr(near)(point, point)
+        own = take(position, sorted_.order)
+        try:
+            self.kernels = Kernels(closed, [(d,), (d,)], d)
+            self.own = list(split(own).parts.flat)
+        except TooWide:
+            self.kernels, self.own = None, [own]
+            self.mapped = jax.vmap(jax.vmap(near, (None, 0)))
+        # Windows may reach over the end.
+        pad = room.window
+        member = jnp.concatenate([sorted_.member, jnp.zeros(pad, jnp.int32)])
+        self.member = member
+        self.others = [take(v, member) for v in self.own]
+
+    def block(self, start: Array, size: int) -> tuple[Array, Array, Array]:
+        """Rows ``[slots, size]``, their counts and the longest run."""
+        cell = [lax.dynamic_slice_in_dim(c, start, size) for c in self.sorted.cell]
+        begin, end = runs(self.sorted, self.grid, cell)
+        longest = jnp.max(end - begin)
+        words = self.test(start, size, begin, end, longest)
+        count = jnp.sum(lax.population_count(words), axis=0, dtype=jnp.int32)
+        return self.read(words, begin, count, size), count, longest
+
+    def test(self, start, size, begin, end, longest) -> Array:
+        """One word per window of each column, a bit per candidate: ``[words, size]``."""
+        window, columns = self.room.window, begin.shape[0]
+        own = [lax.dynamic_slice_in_dim(v, start, size) for v in self.own]
+        home = lax.dynamic_slice_in_dim(self.sorted.home, start, size)
+        at = jnp.arange(window, dtype=jnp.int32)
+        bit = jnp.uint32(1) << at.astype(jnp.uint32)
+        limit = self.sorted.member.shape[0]
+
+        def column(begin, end, w):
+            first = jnp.minimum(begin + w * window, limit)
+            hit = self.near(own, first, size) & (at < (end - first)[:, None])
+            hit &= at != (home - first)[:, None]  # itself
+            bits = jnp.where(hit, bit, jnp.uint32(0))
+            return lax.reduce(bits, np.uint32(0), lax.bitwise_or, (1,))
+
+        def first_windows():
+            return lax.map(lambda run: column(*run, jnp.int32(0)), (begin, end))
+
+        if self.room.windows == 1:
+            return first_windows()
+
+        def later(w, words):
+            def more(run):
+                # Few runs are longer than a window.
+                longer = jnp.max(run[1] - run[0]) > w * window
+                none = jnp.zeros(size, jnp.uint32)
+                return lax.cond(longer, lambda: column(*run, w), lambda: none)
+
+            found = lax.map(more, (begin, end))
+            return lax.dynamic_update_slice_in_dim(words, found, w * columns, 0)
+
+        words = jnp.zeros((self.room.windows * columns, size), jnp.uint32)
+        words = lax.dynamic_update_slice_in_dim(words, first_windows(), 0, 0)
+        needed = jnp.minimum((longest + window - 1) // window, self.room.windows)
+        return lax.fori_loop(1, needed, later, words)
+
+    def near(self, own, first, size) -> Array:
+        window = self.room.window
+        others = [_windows(v, first, window) for v in self.others]
+        if self.kernels is None:
+            return self.mapped(own[0], others[0])
+        lanes = (size, window)
+        own = [jnp.broadcast_to(v[:, None], lanes) for v in own]
+        return self.kernels([*own, *others], [], lanes)[0]
+
+    def read(self, words, begin, count, size) -> Array:
+        """Pop the bits of every lane into rows, packed."""
+        window, slots = self.room.window, self.room.slots
+        total, columns = words.shape[0], begin.shape[0]
+        lane = jnp.arange(size, dtype=jnp.int32)
+
+        # The next word with a bit set, at or after each.
+        def earlier(after, k):
+            here = jnp.where(words[k] != 0, k, after)
+            return here, here
+
+        none = jnp.full(size, total, jnp.int32)
+        _, following = lax.scan(
+            earlier, none, jnp.arange(total, dtype=jnp.int32), reverse=True
+        )
+        following = jnp.concatenate([following, none[None]]).reshape(-1)
+        padded = jnp.concatenate([words, jnp.zeros((1, size), jnp.uint32)]).reshape(-1)
+        begin = begin.reshape(-1)
+
+        def pop(k, carry):
+            rows, word, at = carry
+            empty = word == 0
+            hop = take(following, jnp.minimum(at + 1, total) * size + lane)
+            at = jnp.where(empty, hop, at)
+            word = jnp.where(empty, take(padded, at * size + lane), word)
+            lowest = word & (~word + jnp.uint32(1))
+            bit = lax.population_count(lowest - jnp.uint32(1)).astype(jnp.int32)
+            turn, column = (at // columns, at % columns) if total > columns else (0, at)
+            index = jnp.minimum(column, columns - 1) * size + lane
+            place = take(begin, index) + turn * window + bit
+            found = word != 0
+            q = take(self.member, jnp.where(found, place, 0))
+            row = jnp.where(found, q, self.n)
+            rows = lax.dynamic_update_slice_in_dim(rows, row[None], k, 0)
+            return rows, word & (word - jnp.uint32(1)), at
+
+        rows = jnp.full((slots, size), self.n, jnp.int32)
+        if slots == 0:
+            return rows
+        start = (rows, jnp.zeros(size, jnp.uint32), jnp.full(size, -1, jnp.int32))
+        turns = jnp.minimum(jnp.max(count), slots)
+        return lax.fori_loop(0, turns, pop, start)[0]
+
+
+def _windows(x: Array, first: Array, window: int) -> Array:
+    """``x[first[l] + w]`` as ``[lanes, window]``: one contiguous load for each lane."""
+    dimensions = lax.GatherDimensionNumbers(
+        offset_dims=(1, *range(2, x.ndim + 1)),
+        collapsed_slice_dims=(),
+        start_index_map=(0,),
+    )
+    sizes = (window, *x.shape[1:])
+    return lax.gather(x, first[:, None], dimensions, sizes, mode="promise_in_bounds")
