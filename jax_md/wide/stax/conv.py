@@ -37,6 +37,7 @@ from jax_md.wide.stax.windows import (
     Window,
     as_padding,
     as_strides,
+    center,
     fold,
     pad,
     spread,
@@ -108,13 +109,15 @@ class _Axes(NamedTuple):
         )
 
     def mask(self, mask: Array, shape: Sequence[int], slide: Any) -> Array:
-        """Return a mask of the outputs: True where all that went in was masked."""
+        """Return a mask of the outputs, from one step ``slide(mask, axis, i)`` an axis.
+
+        A sample counts as masked where all its channels are.
+        """
         channel = self.lhs.index("C")
-        kept = jnp.broadcast_to(~mask, tuple(shape)).any(channel, keepdims=True)
-        count = kept.astype(float)
+        mask = jnp.broadcast_to(mask, tuple(shape)).all(channel, keepdims=True)
         for i, name in enumerate(self.names):
-            count = slide(count, self.lhs.index(name), i)
-        return (count == 0).transpose([self.lhs.index(c) for c in self.out])
+            mask = slide(mask, self.lhs.index(name), i)
+        return mask.transpose([self.lhs.index(c) for c in self.out])
 
 
 class _Conv(NamedTuple):
@@ -249,7 +252,7 @@ def Conv(
     def mask_fn(mask: Any, input_shape: Any) -> Array:
         windows = conv.windows(input_shape)
         return conv.axes.mask(
-            mask, input_shape, lambda x, axis, i: window_sum(x, axis, windows[i])
+            mask, input_shape, lambda x, axis, i: center(x, axis, windows[i])
         )
 
     return shaped(shape_fn, conv.draw), apply_fn, kernel_fn, mask_fn
@@ -315,10 +318,13 @@ def ConvTranspose(
         return conv.axes.reordered(k)
 
     def mask_fn(mask: Any, input_shape: Any) -> Array:
+        # What a masked entry would go to is not known, and is masked.
+        def reach(x: Array, axis: int, i: int) -> Array:
+            to = spreads[i]._replace(wrap=False)
+            return spread_sum(x.astype(float), axis, to) > 0
+
         spreads = conv.spreads(input_shape)
-        return conv.axes.mask(
-            mask, input_shape, lambda x, axis, i: spread_sum(x, axis, spreads[i])
-        )
+        return conv.axes.mask(mask, input_shape, reach)
 
     return shaped(shape_fn, conv.draw), apply_fn, kernel_fn, mask_fn
 
@@ -392,7 +398,7 @@ def ConvLocal(
     def mask_fn(mask: Any, input_shape: Any) -> Array:
         windows = conv.windows(input_shape)
         return conv.axes.mask(
-            mask, input_shape, lambda x, axis, i: window_sum(x, axis, windows[i])
+            mask, input_shape, lambda x, axis, i: center(x, axis, windows[i])
         )
 
     return shaped(shape_fn, draw), apply_fn, kernel_fn, mask_fn

@@ -24,6 +24,7 @@ from jax_md.wide.stax.windows import (
     Window,
     as_padding,
     as_strides,
+    center,
     window,
     window_sum,
 )
@@ -145,10 +146,10 @@ def _pool(
         return k.linear(pool)
 
     def mask_fn(mask: Any, input_shape: Any) -> Array:
-        count = jnp.broadcast_to(~mask, input_shape).astype(float)
+        mask = jnp.broadcast_to(mask, input_shape)
         for axis, w in windows(input_shape):
-            count = window_sum(count, axis, w)
-        return count == 0
+            mask = center(mask, axis, w)
+        return mask
 
     return shaped(shape_fn), apply_fn, kernel_fn, mask_fn
 

@@ -123,6 +123,13 @@ def _sum_of_shifts(x: Array, axes: tuple[int, ...], w: Window) -> Array:
     return total
 
 
+def center(x: Array, axis: int, w: Window) -> Array:
+    """Return the entries at the centers of the windows."""
+    start = (w.size - 1) // 2 - w.low
+    stop = start + (w.out - 1) * w.stride + 1
+    return lax.slice_in_dim(x, start, stop, w.stride, axis)
+
+
 class Spread(NamedTuple):
     """The transpose of a sliding window: each entry goes to `size` entries of a result.
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from stax_oracle import check_affine, check_diagonals, check_linear, images
 
 from jax_md.wide import layout, stax
+from tests.wide.stax.oracle import check_affine, check_diagonals, check_linear, images
 
 X1, X2 = images(0, (2, 5, 4, 3)), images(1, (3, 5, 4, 3))
 CONVS = {

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stax_oracle import images
 
 from jax_md.wide import stax
+from tests.wide.stax.oracle import images
 
 WIDTH = 96
 

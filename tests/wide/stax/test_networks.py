@@ -6,10 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stax_oracle import assert_kernels_equal, check_affine, check_linear, images
 
 from jax_md.wide import Kernel, stax
 from jax_md.wide.stax import Bool, Diagonal
+from tests.wide.stax.oracle import (
+    assert_kernels_equal,
+    check_affine,
+    check_linear,
+    images,
+)
 
 X1, X2 = images(0, (3, 4)), images(1, (2, 4))
 I1, I2 = images(2, (2, 3, 2, 3)), images(3, (3, 3, 2, 3))

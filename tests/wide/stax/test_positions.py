@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from stax_oracle import assert_kernels_equal, check_linear, images, rng
 
 from jax_md.wide import layout, stax
+from tests.wide.stax.oracle import assert_kernels_equal, check_linear, images, rng
 
 X1, X2 = images(0, (2, 3, 4, 3)), images(1, (3, 3, 4, 3))
 
