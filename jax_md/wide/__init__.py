@@ -1,7 +1,9 @@
 """Infinitely wide networks: their kernels, and what follows from them.
 
 The interface of the neural-tangents library: `stax` builds networks as triples
-``(init_fn, apply_fn, kernel_fn)``.
+``(init_fn, apply_fn, kernel_fn)``, `predict` trains them in function space, and the
+empirical kernels, `linearize` and `monte_carlo_kernel_fn` take any network of finite
+width. `meanfield` tells how deep a signal goes, `init` starts a network accordingly.
 
 Example:
     >>> from jax_md.wide import stax
@@ -9,5 +11,18 @@ Example:
     >>> kernel_fn(x1, x2, get=("nngp", "ntk"))  # doctest: +SKIP
 """
 
+from . import init as init
+from . import meanfield as meanfield
+from . import predict as predict
 from . import stax as stax
+from .batch import batch as batch
+from .empirical import NtkImplementation as NtkImplementation
+from .empirical import empirical_kernel_fn as empirical_kernel_fn
+from .empirical import empirical_nngp_fn as empirical_nngp_fn
+from .empirical import empirical_ntk_fn as empirical_ntk_fn
+from .empirical import empirical_ntk_vp_fn as empirical_ntk_vp_fn
+from .empirical import get_apply_fn_and_params as get_apply_fn_and_params
 from .kernel import Kernel as Kernel
+from .linearize import linearize as linearize
+from .linearize import taylor_expand as taylor_expand
+from .monte_carlo import monte_carlo_kernel_fn as monte_carlo_kernel_fn
