@@ -1,9 +1,9 @@
 """Infinitely wide networks: their kernels, and what follows from them.
 
 The interface of the neural-tangents library: `stax` builds networks as triples
-``(init_fn, apply_fn, kernel_fn)``, `predict` trains them in function space, and the
-empirical kernels, `linearize` and `monte_carlo_kernel_fn` take any network of finite
-width. `meanfield` tells how deep a signal goes, `init` starts a network accordingly.
+``(init_fn, apply_fn, kernel_fn)``, `predict` trains them in closed form, the
+``empirical_*`` functions give the kernels of finite networks. Beyond it: `meanfield`,
+the theory of signals in deep networks, and `init`, initialisers that follow from it.
 
 Example:
     >>> from jax_md.wide import stax
@@ -11,6 +11,7 @@ Example:
     >>> kernel_fn(x1, x2, get=("nngp", "ntk"))  # doctest: +SKIP
 """
 
+# Functions named as their modules (`batch`, `linearize`) must be bound after both.
 from . import init as init
 from . import meanfield as meanfield
 from . import predict as predict

@@ -12,7 +12,6 @@ from stax_oracle import check_affine, check_diagonals, check_linear, images
 from jax_md.wide import layout, stax
 
 X1, X2 = images(0, (2, 5, 4, 3)), images(1, (3, 5, 4, 3))
-PADDINGS = ["VALID", "SAME", "CIRCULAR"]
 CONVS = {
     "Conv": stax.Conv,
     "ConvTranspose": stax.ConvTranspose,
@@ -20,14 +19,23 @@ CONVS = {
 }
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("name", CONVS)
+@pytest.mark.parametrize(
+    "name,padding",
+    [
+        ("Conv", "VALID"),
+        ("Conv", "SAME"),
+        ("Conv", "CIRCULAR"),
+        ("ConvTranspose", "SAME"),
+        ("ConvTranspose", "CIRCULAR"),
+        ("ConvLocal", "CIRCULAR"),
+    ],
+)
 def test_conv_kernel_is_exact(name, padding):
     layer = CONVS[name](1, (3, 2), (2, 1), padding, 1.3, 0.4)
     check_affine(layer, X1, X2)
 
 
-@pytest.mark.parametrize("name", CONVS)
+@pytest.mark.parametrize("name", ["Conv", "ConvLocal"])
 def test_conv_standard_parameterization(name):
     layer = CONVS[name](
         1, (3, 2), None, "SAME", 1.3, 0.4, parameterization="standard", s=(3, 1)
@@ -41,7 +49,7 @@ def test_conv_without_bias_in_one_dimension():
     check_affine(layer, images(0, (2, 5, 3)), images(1, (1, 5, 3)))
 
 
-@pytest.mark.parametrize("name", CONVS)
+@pytest.mark.parametrize("name", ["Conv", "ConvTranspose"])
 def test_conv_axes_in_any_order(name):
     numbers = ("CWNH", "HIWO", "WCHN")
     layer = CONVS[name](1, (3, 2), (2, 1), "SAME", 1.3, 0.4, numbers)

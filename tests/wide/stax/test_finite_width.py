@@ -45,7 +45,15 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dense",
+        "flattened",
+        pytest.param("pooled", marks=pytest.mark.slow),
+        pytest.param("standard", marks=pytest.mark.slow),
+    ],
+)
 def test_kernels_are_means_over_networks(name):
     init_fn, apply_fn, kernel_fn = NETWORKS[name]
     shape = (3, 4) if name in ("dense", "standard") else (3, 4, 3, 2)

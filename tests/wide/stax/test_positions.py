@@ -60,7 +60,7 @@ def test_dot_general_refuses():
 
 
 @pytest.mark.parametrize("method", ["linear", "nearest"])
-@pytest.mark.parametrize("shape", [(-1, 5, 2, -1), (-1, 2, -1, 3), (-1, -1, -1, -1)])
+@pytest.mark.parametrize("shape", [(-1, 5, 2, -1), (-1, 2, -1, 3)])
 def test_image_resize_is_exact(method, shape):
     check_linear(stax.ImageResize(shape, method), X1, X2)
 
@@ -81,7 +81,7 @@ def edges(seed, n, count, nodes):
     return pattern
 
 
-@pytest.mark.parametrize("axis", [None, 1, (2,), (2, 1)])
+@pytest.mark.parametrize("axis", [None, (2,)])
 def test_aggregate_is_exact(axis):
     axes = (1, 2) if axis is None else np.atleast_1d(axis)
     nodes = tuple(X1.shape[a] for a in axes)
@@ -123,7 +123,7 @@ def test_aggregate_without_pattern():
     )
 
 
-@pytest.mark.parametrize("axis", [-1, (3, 1), (1, 2, 3)])
+@pytest.mark.parametrize("axis", [-1, (3, 1)])
 def test_layer_norm(axis):
     dense = stax.Dense(1, 1.3, 0.4)
     norm = stax.LayerNorm(axis, eps=1e-3)
@@ -178,7 +178,16 @@ ATTENTION = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ATTENTION)
+SLOW = ("abs, embedded", "random", "random, values")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in ATTENTION
+    ],
+)
 def test_attention_against_finite_networks(name):
     """Means over networks of Jacobian products, within 4 standard errors."""
     options = ATTENTION[name]
