@@ -264,7 +264,7 @@ def test_a_table_of_a_sum(system):
     close(ours, jax.jit(gradient(neighbors.sum))(table))
 
 
-@pytest.mark.parametrize("kind", ["total", "sum"])
+@pytest.mark.parametrize("kind", ["total", pytest.param("sum", marks=pytest.mark.slow)])
 def test_batches(kind, system):
     nodes, params, neighbors = system
     R = jnp.stack([nodes["R"], nodes["R"] + 0.1 * direction(nodes["R"], 6)])
@@ -421,7 +421,7 @@ def test_mask_function_lets_no_nan_through(system):
     def summed(nodes, t):
         return weighted(neighbor_sum(directed, nodes, t, neighbors, mask=mask))
 
-    forms = {k: FORMS[k] for k in ("value", "r", "fr", "rr")}
+    forms = {k: FORMS[k] for k in ("r", "fr")}
     compare(forms, total, energies("total", kept)[1], nodes, params)
     compare(forms, summed, energies("directed", kept)[1], nodes, params)
 
@@ -456,11 +456,13 @@ def test_no_pairs():
 
 
 @pytest.mark.parametrize(
-    ("block", "turn"), [(64, 1), (64, 48), (4, 1), (5, 12), (6, 10**4)]
+    ("block", "turn"), [(64, 1), (64, 48), (4, 1), (5, 15), (6, 10**4)]
 )
 def test_loops(block, turn, system, monkeypatch):
     """One slot a turn or several, one block or several; the last reaches back."""
     nodes, params, neighbors = system
+    neighbors = Listed(neighbors.near, spare=0)
+    assert neighbors.rows.slots.shape[0] % 3, "the last turn of three reaches back"
     monkeypatch.setattr(sweep, "BLOCK", block)
     monkeypatch.setattr(sweep, "TURN", turn)
     leaves, treedef = tree_util.tree_flatten(nodes)
