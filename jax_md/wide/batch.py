@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh, PartitionSpec
 
 from . import blocks
@@ -99,7 +100,7 @@ def batch(
             programs[settings] = _Program(kernel_fn, devices, static, sizes, same)
         program = programs[settings]
 
-        if store_on_device or any(isinstance(a, jax.core.Tracer) for a in arrays):
+        if store_on_device or any(isinstance(a, Tracer) for a in arrays):
             leaves, layout = program(arrays)
         else:
             leaves, layout = _on_host(program, problem, n1, n2)
@@ -199,7 +200,8 @@ class _Program:
         found: list[blocks.Layout] = []
 
         def at(place: Any) -> list[Any]:
-            leaves, layout = self.block(problem, *place, row, column)
+            i, j = place
+            leaves, layout = self.block(problem, i, j, row, column)
             found.append(layout)
             return leaves
 

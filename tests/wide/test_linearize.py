@@ -57,6 +57,7 @@ def test_taylor_refuses_bad_degree(params):
             taylor_expand(f, params, degree)
 
 
+@pytest.mark.extra
 def test_flax_modules():
     nnx = pytest.importorskip("flax.nnx")
     linen = pytest.importorskip("flax.linen")

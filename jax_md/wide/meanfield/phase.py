@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .maps import alpha_q, c_fixed_point, chi, q_fixed_point
@@ -111,7 +112,7 @@ def mean_field(phi: Activation, W_std: Any, b_std: Any) -> MeanField:
         'ordered'
     """
     field = _mean_field(phi, W_std, b_std)
-    known = not isinstance(field.q, jax.core.Tracer)
+    known = not isinstance(field.q, Tracer)
     if known and not np.isfinite(np.asarray(field.q)):
         raise ValueError(
             f"with `W_std={W_std}` and `b_std={b_std}` the variance grows without "
@@ -159,7 +160,7 @@ def critical_point(phi: Activation, b_std: Any) -> CriticalPoint:
         ValueError: If the line does not reach `b_std`, for values known outside `jit`.
     """
     point, reached = _critical_point(phi, b_std)
-    if not isinstance(reached, jax.core.Tracer) and not reached:
+    if not isinstance(reached, Tracer) and not reached:
         raise ValueError(
             f"the critical line of this activation does not reach `b_std={b_std}`. "
             "Pass a smaller one, or choose the variance with `critical_line(phi, q)`."

@@ -139,7 +139,7 @@ def gradient_descent_mse_ensemble(
         outputs = {}
         for kind, (mean, covariance) in results.items():
             outputs[kind] = test.unflatten(mean)
-            if compute_cov:
+            if covariance is not None:
                 outputs[kind] = Gaussian(
                     outputs[kind], interleaved(covariance, test, test)
                 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
 class Layout(NamedTuple):
@@ -40,7 +40,7 @@ class Layout(NamedTuple):
         """Number of outputs that share the kernel."""
         return math.prod(self.shape[i] for i in self.trace_axes)
 
-    def flatten(self, outputs: Array) -> Float[Array, "rows columns"]:
+    def flatten(self, outputs: ArrayLike) -> Float[Array, "rows columns"]:
         """Return outputs, or a scalar in place of them, as a matrix."""
         outputs = jnp.broadcast_to(outputs, self.shape)
         order = (*self.kept_axes, *self.trace_axes)

@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 
 def is_traced(*values: Any) -> bool:
     """Whether one of the values is known only inside a transformation."""
-    return any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(values))
+    return any(isinstance(v, Tracer) for v in jax.tree.leaves(values))
 
 
 class KernelOperator:

@@ -155,6 +155,7 @@ def test_gated_cells_refuse():
         init.gated_critical_init("minimal", 50, recurrent_std=20.0)
 
 
+@pytest.mark.extra
 def test_initializers_in_flax():
     linen = pytest.importorskip("flax.linen")
     start = init.critical(jnp.tanh, 10)

@@ -61,7 +61,7 @@ def test_fixed_point_gradient(tanh_field):
 
 
 def test_alpha_is_the_slope_of_the_map():
-    for phi in (jnp.tanh, jax.nn.gelu, jax.nn.relu, jnp.cos):
+    for phi in (jnp.tanh, jax.nn.relu, jnp.cos):
         slope = jax.grad(lambda q: meanfield.q_map(phi, q, 1.3, 0.1))(0.7)
         np.testing.assert_allclose(meanfield.alpha_q(phi, 0.7, 1.3), slope, rtol=1e-10)
     np.testing.assert_allclose(meanfield.alpha_q(jnp.tanh, 0.0, 1.3), 1.69)

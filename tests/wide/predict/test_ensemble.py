@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from wide_problem import N_TEST, N_TRAIN, arccos_kernel_fn, inputs, targets
 
 from jax_md.wide import predict
+from tests.wide.wide_problem import N_TEST, N_TRAIN, arccos_kernel_fn, inputs, targets
 
 EXACT = 1e-9
 TIMES = jnp.array([0.0, 2.0, 30.0])

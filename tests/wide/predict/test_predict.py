@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
-from wide_problem import N_TEST, N_TRAIN, arccos_kernel_fn, inputs, targets
 
 from jax_md.wide import predict
+from tests.wide.wide_problem import N_TEST, N_TRAIN, arccos_kernel_fn, inputs, targets
 
 EXACT = 1e-9
 ODE = 1e-6
