@@ -24,6 +24,7 @@ _MODULES = (
     "space",
     "types",
     "util",
+    "wide",
 )
 
 __all__ = [*_MODULES, "__version__"]
