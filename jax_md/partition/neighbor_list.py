@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from jax_md import dataclasses, space
@@ -171,7 +172,7 @@ class NeighborList:
             return
         needed = int(np.max(np.asarray(self.occupancy)))
         raise RuntimeError(
-            f"{PartitionError(np.uint8(code))} The list holds {self.max_occupancy} "
+            f"{PartitionError(jnp.uint8(code))} The list holds {self.max_occupancy} "
             f"entries and needed {needed}. Allocate it again at the current "
             "positions (`neighbor_fn.allocate(R)`, with `extra_capacity=` for more "
             "room) and redo the steps since it was last sound; `simulate.run` does "
@@ -293,6 +294,7 @@ def neighbor_list(
 
     def masked(rows: Rows) -> tuple[Array, Array, Array]:
         """Rows after the user's mask, packed; their longest, and the pairs in all."""
+        assert custom_mask_function is not None
         entries = dense_view(rows, itself=not mask_self)
         edited = custom_mask_function(entries)
         if edited.shape != entries.shape:
@@ -483,7 +485,7 @@ def _check_box(box: Any, d: int | None = None) -> None:
     good = len(shape) <= 2 and (len(shape) < 2 or shape[0] == shape[1])
     if d is not None and shape not in ((), (1,), (d,), (d, d)):
         good = False
-    if good and not isinstance(box, jax.core.Tracer):
+    if good and not isinstance(box, Tracer):
         values = np.asarray(box, float)
         size = values if values.ndim < 2 else np.abs(np.linalg.det(values))
         if not (np.all(np.isfinite(values)) and np.all(size > 0)):
@@ -509,7 +511,7 @@ def _check_positions(position: Any) -> Array:
 
 
 def _check_finite(position: Array) -> None:
-    if isinstance(position, jax.core.Tracer):
+    if isinstance(position, Tracer):
         raise ValueError(
             "`allocate` sizes buffers and cannot run inside `jit`, `vmap` or `grad`; "
             "call it outside and `update` inside."
