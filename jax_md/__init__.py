@@ -23,6 +23,7 @@ _MODULES = (
     "smap",
     "space",
     "types",
+    "units",
     "util",
     "wide",
 )
