@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 
@@ -31,7 +32,7 @@ def check_box(box: Any, d: int | None = None) -> None:
     good = len(shape) <= 2 and (len(shape) < 2 or shape[0] == shape[1])
     if d is not None and shape not in ((), (1,), (d,), (d, d)):
         good = False
-    if good and not isinstance(box, jax.core.Tracer):
+    if good and not isinstance(box, Tracer):
         values = np.asarray(box, float)
         size = values if values.ndim < 2 else np.abs(np.linalg.det(values))
         if not (np.all(np.isfinite(values)) and np.all(size > 0)):
@@ -59,7 +60,7 @@ def check_positions(position: Any) -> Array:
 
 def check_finite(position: Array) -> None:
     """Raise `ValueError` naming the first particle that is nowhere."""
-    if isinstance(position, jax.core.Tracer):
+    if isinstance(position, Tracer):
         raise ValueError(
             "`allocate` sizes buffers and cannot run inside `jit`, `vmap` or `grad`; "
             "call it outside and `update` inside."

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
-from .lanes import ELEMENTWISE, Lanes, evaluate, object_array
+from .lanes import ELEMENTWISE, Lanes, evaluate, literal, object_array, structs
 
 # Rough costs in arithmetic operations. Storing and loading a vector costs about four.
 STORE = 4
@@ -49,14 +49,14 @@ class Kernels:
         n_own: int,
         store: bool = True,
     ):
-        avals = closed.in_avals
+        avals = structs(closed.in_avals)
         n_lane_args = len(shapes)
         scalars = [
             jax.ShapeDtypeStruct((), a.dtype)
             for a, s in zip(avals, shapes, strict=False)
             for _ in range(int(np.prod(s)))
         ]
-        params = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals[n_lane_args:]]
+        params = avals[n_lane_args:]
 
         def flat(*args: Any) -> list:
             values, at = [], 0
@@ -115,9 +115,7 @@ class Kernels:
             )
 
         def read(v: Any) -> Any:
-            return (
-                np.asarray(v.val, v.aval.dtype) if isinstance(v, Literal) else known[v]
-            )
+            return literal(v) if isinstance(v, Literal) else known[v]
 
         for eqn in self.needed:
             out = self._apply(eqn, [read(v) for v in eqn.invars], lanes)

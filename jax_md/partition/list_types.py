@@ -147,7 +147,7 @@ class NeighborList:
             return
         needed = int(np.max(np.asarray(self.occupancy)))
         raise RuntimeError(
-            f"{PartitionError(np.uint8(code))} The list holds {self.max_occupancy} "
+            f"{PartitionError(jnp.uint8(code))} The list holds {self.max_occupancy} "
             f"entries and needed {needed}. Allocate it again at the current "
             "positions (`neighbor_fn.allocate(R)`, with `extra_capacity=` for more "
             "room) and redo the steps since it was last sound; `simulate.run` does "

@@ -138,6 +138,7 @@ def neighbor_list(
 
     def masked(rows: Rows) -> tuple[Array, Array, Array]:
         """Rows after the user's mask, packed; their longest, and the pairs in all."""
+        assert custom_mask_function is not None
         entries = dense_view(rows, itself=not mask_self)
         edited = custom_mask_function(entries)
         if edited.shape != entries.shape:

@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from jax_md.util import high_precision_sum
 
+from .lanes import structs
 from .plain import pair_terms
 from .primitives import neighbor_sum_p, neighbor_total_p
 from .sweep import Rows, element, take
@@ -32,6 +33,7 @@ class _Traced:
         a, self.a_tree = _flatten(nodes)
         e, self.e_tree = _flatten(edges)
         t, self.t_tree = _flatten(params)
+        self.out_tree: Any = None
         self.nodes = [jnp.asarray(x) for x in a]
         self.edges = [jnp.asarray(x) for x in e]
         own = [jnp.asarray(x) for x in t]
@@ -47,7 +49,7 @@ class _Traced:
             return [jnp.asarray(v) for v in leaves]
 
         closed = jax.make_jaxpr(flat)(one, one, edge, given)
-        self.out_avals = closed.out_avals
+        self.out_avals = structs(closed.out_avals)
         n_t, jaxpr = len(own), closed.jaxpr
         self.params = [*own, *(jnp.asarray(c) for c in closed.consts)]
 

@@ -29,6 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -135,10 +136,7 @@ def _sum_transpose(cotangents, *args, f, sizes, mask, symmetric):
     known_a = _pick(tuple(not x for x in lin_a), args[:n_a])
     known_t = _pick(tuple(not x for x in lin_t), args[n_a + n_e : -4])
     m_a = len(known_a)
-    c = [
-        jnp.zeros(c.aval.shape, c.aval.dtype) if isinstance(c, ad.Zero) else c
-        for c in cotangents
-    ]
+    c = [c.instantiate() if isinstance(c, ad.Zero) else c for c in cotangents]
     holes_a = [(x.aval.shape[1:], x.aval.dtype) for x in _pick(lin_a, args[:n_a])]
     holes_t = [(x.aval.shape, x.aval.dtype) for x in _pick(lin_t, args[n_a + n_e : -4])]
 
@@ -184,8 +182,8 @@ def _sum_transpose(cotangents, *args, f, sizes, mask, symmetric):
 
 
 def _merge(linear: tuple[bool, ...], unknown: list, known: list) -> list:
-    unknown, known = iter(unknown), iter(known)
-    return [next(unknown) if lin else next(known) for lin in linear]
+    unknowns, knowns = iter(unknown), iter(known)
+    return [next(unknowns) if lin else next(knowns) for lin in linear]
 
 
 # The total of a symmetric pair function ------------------------------------------
@@ -422,7 +420,7 @@ def _install(primitive: Primitive, apply: Callable, jvp: Callable, transpose: Ca
     def abstract(*args: Any, **params: Any) -> list:
         structs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in args]
         shapes = jax.eval_shape(lambda *x: apply(*x, **params, dense=True), *structs)
-        return [jax.core.ShapedArray(s.shape, s.dtype) for s in shapes]
+        return [ShapedArray(s.shape, s.dtype) for s in shapes]
 
     primitive.def_impl(impl)
     primitive.def_abstract_eval(abstract)

@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Int
 
 from .kernels import Kernels
-from .lanes import WIDEST, Lanes, TooWide, join, object_array, split
+from .lanes import WIDEST, Lanes, TooWide, join, object_array, split, structs
 
 # Lanes of one block: its vectors should stay in the cache of a core, and be long
 # enough for the loop over blocks to cost nothing.
@@ -95,7 +96,8 @@ def sweep(
         return [*out, mask(*groups)[0]] if mask is not None else out
 
     closed = jax.make_jaxpr(both)(*(s for group in shapes for s in group))
-    outputs = closed.out_avals[:-1] if mask is not None else closed.out_avals
+    outputs = structs(closed.out_avals)
+    outputs = outputs[:-1] if mask is not None else outputs
     if not outputs or rows.slots.size == 0:
         n = rows.slots.shape[1]
         return [jnp.zeros((n, *o.shape), o.dtype) for o in outputs]
@@ -147,7 +149,7 @@ class _Mapped:
 
     def __init__(self, closed, nodes, edges, params, rows, dense):
         self.params = list(params)
-        self.call = jax.extend.core.jaxpr_as_fun(closed)
+        self.call = jaxpr_as_fun(closed)
         self.shapes = [o.shape for o in closed.out_avals]
         self.dtypes = [o.dtype for o in closed.out_avals]
         self.own = [take(x, rows.order) for x in nodes]
