@@ -24,9 +24,9 @@ from .lanes import WIDEST, Lanes, TooWide, join, object_array, split, structs
 # Lanes of one block: its vectors should stay in the cache of a core, and be long
 # enough for the loop over blocks to cost nothing.
 BLOCK = 16384
-# Lanes that one turn of the loop over slots should work on at least; small systems take
-# several slots a turn.
-TURN = 8192
+# Lanes that one turn of the loop over slots should work on; a turn takes several slots
+# to get there. XLA's CPU backend shares a vector among threads from 512 kB on.
+TURN = 131072
 
 
 class Rows(NamedTuple):
@@ -132,9 +132,9 @@ class _Components:
         x = [jnp.broadcast_to(v, lanes) for v in x]
         return self.kernels([*x, *y, *e], self.params, lanes)
 
-    def accumulators(self, n: int) -> list[Array]:
+    def accumulators(self, *lanes: int) -> list[Array]:
         pairs = zip(self.sizes, self.dtypes, strict=True)
-        return [jnp.zeros(n, d) for size, d in pairs for _ in range(size)]
+        return [jnp.zeros(lanes, d) for size, d in pairs for _ in range(size)]
 
     def collect(self, vectors: list[Array], inverse: Array) -> list[Array]:
         vectors, values = [take(v, inverse) for v in vectors], []
@@ -163,9 +163,9 @@ class _Mapped:
         x = [jnp.broadcast_to(v, lanes + v.shape[len(lanes) :]) for v in x]
         return list(call(*x, *y, *e, *self.params))
 
-    def accumulators(self, n: int) -> list[Array]:
+    def accumulators(self, *lanes: int) -> list[Array]:
         pairs = zip(self.shapes, self.dtypes, strict=True)
-        return [jnp.zeros((n, *shape), dtype) for shape, dtype in pairs]
+        return [jnp.zeros((*lanes, *shape), dtype) for shape, dtype in pairs]
 
     def collect(self, vectors: list[Array], inverse: Array) -> list[Array]:
         return [take(v, inverse) for v in vectors]
@@ -193,6 +193,7 @@ class _Sweep:
         n = self.n
         if self.dense:
             sums = self.turn(self.layout.own, 0, n, 0, self.capacity)
+            sums = _over_slots(sums, self.capacity)
         elif n <= 2 * BLOCK:
             sums = self.block(0, n)
         else:
@@ -216,16 +217,18 @@ class _Sweep:
 
         own = [cut(v) for v in self.layout.own]
         longest = jnp.max(cut(self.rows.count))
-        width = min(self.capacity, max(1, TURN // size))
+        width = min(self.capacity, -(-TURN // size))
         if width == self.capacity:
-            return self.turn(own, start, size, 0, width)
+            return _over_slots(self.turn(own, start, size, 0, width), width)
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
             part = self.turn(own, start, size, turn * width, width)
             return [s + p for s, p in zip(sums, part, strict=True)]
 
         turns = lax.div(longest + (width - 1), jnp.asarray(width, longest.dtype))
-        return lax.fori_loop(0, turns, body, self.layout.accumulators(size))
+        lanes = (size,) if width == 1 else (width, size)
+        sums = lax.fori_loop(0, turns, body, self.layout.accumulators(*lanes))
+        return _over_slots(sums, width)
 
     def turn(
         self, own: list[Array], start: Any, size: int, first: Any, width: int
@@ -253,7 +256,10 @@ class _Sweep:
 
         def kept(x: Array) -> Array:
             where = valid.reshape(valid.shape + (1,) * (x.ndim - valid.ndim))
-            x = jnp.where(where, x, jnp.zeros((), x.dtype))
-            return jnp.sum(x, axis=0, dtype=x.dtype) if width > 1 else x
+            return jnp.where(where, x, jnp.zeros((), x.dtype))
 
         return [kept(x) for x in terms]
+
+
+def _over_slots(terms: list[Array], width: int) -> list[Array]:
+    return [jnp.sum(x, axis=0, dtype=x.dtype) for x in terms] if width > 1 else terms
