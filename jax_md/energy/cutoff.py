@@ -100,7 +100,8 @@ def sharp_cutoff(
 
     @wraps(fn)
     def cut(dr: Float[Array, "*pairs"], *args: Any, **kwargs: Any) -> Array:
-        return jnp.where(dr < r_cutoff, fn(dr, *args, **kwargs), 0)
+        # Asked this way round so that a distance that is NaN stays visible.
+        return jnp.where(dr >= r_cutoff, 0, fn(dr, *args, **kwargs))
 
     return cut
 
@@ -117,8 +118,8 @@ def _switched(fn: Callable, switch: Callable, r_onset: Any, r_cutoff: Any) -> Ca
     def cut(dr: Float[Array, "*pairs"], *args: Any, **kwargs: Any) -> Array:
         value = fn(dr, *args, **kwargs)
         # Selected rather than clamped: exactly `fn` below the onset, exactly zero
-        # beyond the cutoff, whatever the polynomial does there.
-        tail = jnp.where(dr < r_cutoff, switch(dr) * value, 0)
+        # beyond the cutoff, whatever the polynomial does there; NaN where `dr` is.
+        tail = jnp.where(dr >= r_cutoff, 0, switch(dr) * value)
         return jnp.where(dr < r_onset, value, tail)
 
     return cut

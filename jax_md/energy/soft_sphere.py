@@ -31,7 +31,7 @@ def soft_sphere(
         C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, Phys. Rev. E 68, 011306
         (2003).
     """
-    inside = dr < sigma
+    inside = jnp.logical_not(dr >= sigma)  # a distance that is NaN stays visible
     overlap = 1 - jnp.where(inside, dr, 0) / jnp.where(inside, sigma, 1)
     if isinstance(alpha, int | float) and alpha > 0 and alpha == int(alpha):
         alpha = int(alpha)  # a product of factors rather than a logarithm

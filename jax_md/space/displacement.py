@@ -59,5 +59,5 @@ def distance(dR: Any) -> Array:
     Value and every derivative are zero at a zero displacement.
     """
     square = square_distance(dR)
-    apart = square > 0
+    apart = square != 0  # unlike `> 0`, lets NaN through
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)

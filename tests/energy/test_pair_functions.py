@@ -156,3 +156,20 @@ def test_derivative_in_the_cutoff_itself():
     x, h = jnp.array([1.5, 2.0]), 1e-6
     by_difference = [(at(x + s) - at(x - s)) / (2 * h) for s in jnp.eye(2) * h]
     np.testing.assert_allclose(jax.grad(at)(x), by_difference, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "cutoff_fn",
+    [
+        energy.multiplicative_isotropic_cutoff,
+        energy.smooth_cutoff,
+        energy.sharp_cutoff,
+    ],
+)
+def test_nan_is_not_hidden(cutoff_fn):
+    """A comparison with NaN is false, and must not switch the pair off."""
+    cut = cutoff_fn(energy.lennard_jones, 2.0, 2.5)
+    dr = jnp.array([1.5, jnp.nan, 3.0])
+    np.testing.assert_array_equal(jnp.isnan(cut(dr)), [False, True, False])
+    soft = energy.soft_sphere(dr, sigma=2.0)
+    np.testing.assert_array_equal(jnp.isnan(soft), [False, True, False])

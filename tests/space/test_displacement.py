@@ -87,3 +87,8 @@ def test_the_smallest_distances(dtype):
     tiny = jnp.full(3, jnp.finfo(dtype).tiny, dtype)
     assert space.distance(tiny) == 0
     assert bool(jnp.all(jnp.isfinite(jax.grad(space.distance)(tiny))))
+
+
+def test_distance_of_nan_is_nan():
+    d = space.distance(jnp.array([[jnp.nan, 0.0], [3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(d, [np.nan, 5, 0])
