@@ -13,6 +13,10 @@ OTHER = images(1, (1, 6, 3))
 SIZES = (4, 6)
 
 
+def slow(*values, **options):
+    return pytest.param(*values, marks=pytest.mark.slow, **options)
+
+
 def masked(x, constant):
     x = np.array(x)
     x[0, SIZES[0] :] = constant
@@ -50,7 +54,10 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+FAST = ("conv", "norm", "attention", "random attention", "dot")
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else slow(n) for n in NETWORKS])
 def test_masked_kernel_is_that_of_the_cropped_inputs(name):
     kernel_fn = stax.serial(*NETWORKS[name])[2]
 
@@ -101,8 +108,8 @@ def test_masked_network_is_that_of_the_cropped_inputs(name, constant):
 @pytest.mark.parametrize(
     "layer",
     [
-        stax.Conv(1, (3,), None, "SAME", 1.2, 0.3),
-        stax.Conv(1, (3,), (2,), "CIRCULAR", 1.2, 0.3),
+        slow(stax.Conv(1, (3,), None, "SAME", 1.2, 0.3)),
+        slow(stax.Conv(1, (3,), (2,), "CIRCULAR", 1.2, 0.3)),
         stax.ConvTranspose(1, (3,), (2,), "CIRCULAR", 1.2, 0.3),
         stax.ConvLocal(1, (2,), None, "VALID", 1.2, 0.3),
     ],
@@ -130,7 +137,7 @@ def test_masked_convolutions_are_exact(layer):
     "layer",
     [
         stax.AvgPool((2,), None, "SAME"),
-        stax.SumPool((3,), (2,), "CIRCULAR"),
+        slow(stax.SumPool((3,), (2,), "CIRCULAR")),
         stax.GlobalSumPool(),
         stax.GlobalAvgPool(),
         stax.Flatten(),
@@ -139,7 +146,8 @@ def test_masked_convolutions_are_exact(layer):
         stax.DotGeneral(rhs=images(4, (6, 2)),
                         dimension_numbers=(((1,), (0,)), ((), ()))),
     ],
-    ids=str,
+    ids=["average", "sum", "global sum", "global average", "flat", "resize", "index",
+         "dot"],
 )  # fmt: skip
 def test_masked_linear_layers_are_exact(layer):
     _, apply_fn, kernel_fn = layer
