@@ -127,7 +127,8 @@ def test_masked_convolutions_are_exact(layer):
     jacobian = jax.tree.leaves(jax.jit(jax.jacrev(out))(params))
     flat = [j.reshape(j.shape[:2] + (-1,)) for j in jacobian]
     expected = sum(jnp.einsum("naz,mbz->nmab", j, j) for j in flat)
-    k = kernel_fn(x, None, diagonal_spatial=False, mask_constant=jnp.nan)
+    options = {"diagonal_spatial": False, "mask_constant": jnp.nan}
+    k = jax.jit(lambda x: kernel_fn(x, None, **options))(x)
     np.testing.assert_allclose(k.nngp, expected, rtol=1e-10, atol=1e-12)
     mask = apply_fn(params, x, mask_constant=jnp.nan).mask
     np.testing.assert_array_equal(k.mask1, mask)
@@ -153,7 +154,8 @@ def test_masked_linear_layers_are_exact(layer):
     _, apply_fn, kernel_fn = layer
     x = masked(FULL, np.nan)
     y = apply_fn((), x, mask_constant=jnp.nan)
-    k = kernel_fn(x, None, diagonal_spatial=False, mask_constant=jnp.nan)
+    options = {"diagonal_spatial": False, "mask_constant": jnp.nan}
+    k = jax.jit(lambda x: kernel_fn(x, None, **options))(x)
     plain = stax.Index(..., k.batch_axis, k.channel_axis)[2]
     expected = plain(y.filled(), None, "nngp", diagonal_spatial=False)
     np.testing.assert_allclose(k.nngp, expected, rtol=1e-10, atol=1e-12)
@@ -166,12 +168,14 @@ def test_masks_and_zeros():
     out = layer[1](params, masked(FULL, 5.0), mask_constant=5.0)
     assert out.mask.shape == (2, 6, 1) and bool(out.mask[0, 4:].all())
     np.testing.assert_array_equal(stax.unmask_fn(lambda: out)()[0, 4:], 0)
-    k = layer[2](masked(FULL, 5.0), None, mask_constant=5.0, diagonal_spatial=False)
+    options = {"diagonal_spatial": False, "mask_constant": 5.0}
+    k = jax.jit(lambda x: layer[2](x, None, **options))(masked(FULL, 5.0))
     np.testing.assert_array_equal(k.nngp[0, :, 4:], 0)
     np.testing.assert_array_equal(k.cov1[0, :, 4:], 0)
     assert k.mask1.shape == (2, 6, 1)
-    gradient = jax.grad(lambda x: layer[2](x, None, "ntk", mask_constant=5.0).sum())(
-        jnp.asarray(masked(FULL, 5.0))
+    total = jax.jit(
+        jax.grad(lambda x: layer[2](x, None, "ntk", mask_constant=5.0).sum())
     )
+    gradient = total(jnp.asarray(masked(FULL, 5.0)))
     assert bool(jnp.all(jnp.isfinite(gradient)))
     np.testing.assert_array_equal(gradient[0, 4:], 0)
