@@ -312,7 +312,8 @@ def test_quadrature_equals_closed_form(x2, rtol):
     np.testing.assert_allclose(one.ntk, two.ntk, rtol=rtol)
 
 
-@pytest.mark.parametrize("get", ["nngp", slow("ntk")])
+@pytest.mark.slow
+@pytest.mark.parametrize("get", ["nngp", "ntk"])
 def test_quadrature_derivatives_equal_those_of_the_closed_form(get):
     fn, df = jax.lax.erf, lambda x: 2 / jnp.sqrt(jnp.pi) * jnp.exp(-x * x)
     one = stax.serial(stax.Dense(1, 1.1, 0.3), stax.ElementwiseNumerical(fn, 25, df))
