@@ -6,10 +6,6 @@ import pytest
 from jax_md.wide import meanfield
 
 
-def slow(*values, **options):
-    return pytest.param(*values, marks=pytest.mark.slow, **options)
-
-
 RELU = {
     4: 3.08406,
     5: 2.27371,
@@ -19,7 +15,7 @@ RELU = {
 }
 
 
-@pytest.mark.parametrize("batch_size", [slow(4), 5, slow(8), 64, slow(1000)])
+@pytest.mark.parametrize("batch_size", RELU)
 def test_relu(batch_size):
     rate = meanfield.batchnorm_rate(jax.nn.relu, batch_size)
     np.testing.assert_allclose(rate.growth, RELU[batch_size], rtol=4e-6)

@@ -86,7 +86,7 @@ def test_gru_against_simulation():
 @pytest.mark.parametrize(
     ("gates", "chi"),
     [
-        ({}, 0.332),
+        pytest.param({}, 0.332, marks=pytest.mark.slow),
         pytest.param({"forget": Gate(bias=1.0)}, 0.553, marks=pytest.mark.slow),
         (
             {
