@@ -5,7 +5,6 @@ import pytest
 
 from jax_md.wide import meanfield
 
-
 RELU = {
     4: 3.08406,
     5: 2.27371,
