@@ -105,7 +105,7 @@ def test_gradients_and_jit_pass():
     def total(kernel_fn):
         return lambda x: kernel_fn(x, X2, "ntk").sum()
 
-    expected = jax.grad(total(DENSE[2]))(X1)
+    expected = jax.jit(jax.grad(total(DENSE[2])))(X1)
     got = jax.jit(jax.grad(total(batch(DENSE[2], 2, 0, store_on_device=False))))(X1)
     np.testing.assert_allclose(got, expected, atol=EXACT)
 
@@ -138,7 +138,7 @@ DEVICES = """
     x2 = jax.random.normal(jax.random.key(1), (4, 3))
     assert len(jax.devices()) == 4
     for second, *how in ((None, 0, -1, True), (x2, 1, 2, True), (x2, 1, 4, False)):
-        exact = kernel_fn(x1, second)
+        exact = jax.jit(kernel_fn)(x1, second)
         got = batch(kernel_fn, *how)(x1, second)
         assert jax.tree.structure(got) == jax.tree.structure(exact)
         jax.tree.map(
@@ -146,7 +146,7 @@ DEVICES = """
         )
         if how[2]:
             assert len(got.nngp.sharding.device_set) == (4 if how[1] == -1 else 2)
-    middle = kernel_fn(x1)
+    middle = jax.jit(kernel_fn)(x1)
     last = stax.Dense(3)[2]
     np.testing.assert_allclose(batch(last)(middle).ntk, last(middle).ntk, atol=1e-12)
     try:

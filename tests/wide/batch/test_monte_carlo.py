@@ -68,6 +68,7 @@ def test_functions_without_a_key_or_with_one():
     assert jnp.abs(noisy(X1, X2, "nngp") - plain(X1, X2, "nngp")).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_in_predictions():
     y = jnp.sin(X1[:, :1])
     init_fn, apply_fn = plain_init, plain_apply

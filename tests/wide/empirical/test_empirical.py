@@ -11,6 +11,10 @@ ALL = list(NtkImplementation)
 N1, N2 = 3, 2
 
 
+def slow(*values, **options):
+    return pytest.param(*values, marks=pytest.mark.slow, **options)
+
+
 def dense_net(params, x, gain=1.0, rng=None, power=None):
     """Two matrix products, one nested in a jitted function, and biases."""
     w1, b1, w2, b2 = params
@@ -62,8 +66,20 @@ def all_implementations(f, **settings):
     return jax.jit(lambda *args, **kwargs: [fn(*args, **kwargs) for fn in fns])
 
 
-@pytest.mark.parametrize("implementation", ALL)
-@pytest.mark.parametrize("vmap_axes", [None, 0])
+# The slow ones are the same contractions with the other way to map over samples.
+@pytest.mark.parametrize(
+    "vmap_axes,implementation",
+    [
+        slow(None, ALL[0]),
+        (None, ALL[1]),
+        (None, ALL[2]),
+        slow(None, ALL[3]),
+        (0, ALL[0]),
+        slow(0, ALL[1]),
+        slow(0, ALL[2]),
+        (0, ALL[3]),
+    ],
+)
 def test_ntk_layouts(problem, kernels_of_all_pairs, implementation, vmap_axes):
     params, x1, x2 = problem
     full, square = kernels_of_all_pairs
@@ -89,7 +105,7 @@ def test_ntk_layouts(problem, kernels_of_all_pairs, implementation, vmap_axes):
         np.testing.assert_allclose(got, expected, atol=EXACT)
 
 
-@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize("forward", [slow(True), False])
 def test_ntk_either_direction(problem, kernels_of_all_pairs, forward):
     params, x1, x2 = problem
     expected = np.einsum("nmaa->nm", kernels_of_all_pairs[0]) / 3
@@ -115,7 +131,7 @@ def test_structure_is_found_where_it_is(problem):
     )
 
 
-@pytest.mark.parametrize("vmap_axes", [None, 0])
+@pytest.mark.parametrize("vmap_axes", [slow(None), 0])
 def test_structured_products_of_every_form(problem, vmap_axes):
     """Weight on the left, shared batch axes, positions as free axes, tied weights."""
     _, x1, x2 = problem

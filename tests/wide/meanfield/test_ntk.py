@@ -66,7 +66,10 @@ def test_ordered():
 
 @pytest.mark.parametrize(
     ("phi", "W_var", "off_diagonal", "depth"),
-    [(jnp.tanh, 3.0, 4.08649, 120), (erf, 1.8, 5.9352944, 200)],
+    [
+        (jnp.tanh, 3.0, 4.08649, 120),
+        pytest.param(erf, 1.8, 5.9352944, 200, marks=pytest.mark.slow),
+    ],
 )
 def test_chaotic(phi, W_var, off_diagonal, depth):
     limit = meanfield.ntk_limit(phi, W_var**0.5, B_STD)

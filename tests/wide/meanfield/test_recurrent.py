@@ -86,8 +86,8 @@ def test_gru_against_simulation():
 @pytest.mark.parametrize(
     ("gates", "chi"),
     [
-        ({}, 0.332),
-        ({"forget": Gate(bias=1.0)}, 0.553),
+        pytest.param({}, 0.332, marks=pytest.mark.slow),
+        pytest.param({"forget": Gate(bias=1.0)}, 0.553, marks=pytest.mark.slow),
         (
             {
                 "forget": Gate(2.0, 1.0, 1.0),
@@ -104,6 +104,7 @@ def test_lstm(gates, chi):
     np.testing.assert_allclose(field.chi, chi, rtol=SAMPLED)
 
 
+@pytest.mark.slow
 def test_lstm_long_memory():
     gate = Gate(0.01)
     field = meanfield.lstm(

@@ -129,7 +129,7 @@ def test_ode_agrees_with_closed_form(problem):
     np.testing.assert_allclose(ode(4.0), closed(4.0), atol=ODE)
 
 
-@pytest.mark.parametrize("momentum", [None, 0.8])
+@pytest.mark.parametrize("momentum", [pytest.param(None, marks=pytest.mark.slow), 0.8])
 def test_ode_resumes(problem, momentum):
     _, _, y, k, k_cross = problem
     predict_fn = predict.gradient_descent(

@@ -49,7 +49,7 @@ NETWORKS = {
     "name",
     [
         "dense",
-        "flattened",
+        pytest.param("flattened", marks=pytest.mark.slow),
         pytest.param("pooled", marks=pytest.mark.slow),
         pytest.param("standard", marks=pytest.mark.slow),
     ],

@@ -13,6 +13,10 @@ OTHER = images(1, (1, 6, 3))
 SIZES = (4, 6)
 
 
+def slow(*values, **options):
+    return pytest.param(*values, marks=pytest.mark.slow, **options)
+
+
 def masked(x, constant):
     x = np.array(x)
     x[0, SIZES[0] :] = constant
@@ -50,7 +54,10 @@ NETWORKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+FAST = ("conv", "norm", "attention", "random attention", "dot")
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else slow(n) for n in NETWORKS])
 def test_masked_kernel_is_that_of_the_cropped_inputs(name):
     kernel_fn = stax.serial(*NETWORKS[name])[2]
 
@@ -74,7 +81,7 @@ def test_masked_kernel_is_that_of_the_cropped_inputs(name):
     np.testing.assert_allclose(whole.ntk[1:], second.ntk, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["conv", "attention"])
+@pytest.mark.parametrize("name", ["conv", slow("attention")])
 @pytest.mark.parametrize("constant", [np.nan, 100.0])
 def test_masked_network_is_that_of_the_cropped_inputs(name, constant):
     init_fn, apply_fn, _ = stax.serial(*NETWORKS[name])
@@ -101,10 +108,10 @@ def test_masked_network_is_that_of_the_cropped_inputs(name, constant):
 @pytest.mark.parametrize(
     "layer",
     [
-        stax.Conv(1, (3,), None, "SAME", 1.2, 0.3),
-        stax.Conv(1, (3,), (2,), "CIRCULAR", 1.2, 0.3),
+        slow(stax.Conv(1, (3,), None, "SAME", 1.2, 0.3)),
+        slow(stax.Conv(1, (3,), (2,), "CIRCULAR", 1.2, 0.3)),
         stax.ConvTranspose(1, (3,), (2,), "CIRCULAR", 1.2, 0.3),
-        stax.ConvLocal(1, (2,), None, "VALID", 1.2, 0.3),
+        slow(stax.ConvLocal(1, (2,), None, "VALID", 1.2, 0.3)),
     ],
     ids=["same", "circular", "transpose", "local"],
 )
@@ -120,7 +127,8 @@ def test_masked_convolutions_are_exact(layer):
     jacobian = jax.tree.leaves(jax.jit(jax.jacrev(out))(params))
     flat = [j.reshape(j.shape[:2] + (-1,)) for j in jacobian]
     expected = sum(jnp.einsum("naz,mbz->nmab", j, j) for j in flat)
-    k = kernel_fn(x, None, diagonal_spatial=False, mask_constant=jnp.nan)
+    options = {"diagonal_spatial": False, "mask_constant": jnp.nan}
+    k = jax.jit(lambda x: kernel_fn(x, None, **options))(x)
     np.testing.assert_allclose(k.nngp, expected, rtol=1e-10, atol=1e-12)
     mask = apply_fn(params, x, mask_constant=jnp.nan).mask
     np.testing.assert_array_equal(k.mask1, mask)
@@ -130,22 +138,24 @@ def test_masked_convolutions_are_exact(layer):
     "layer",
     [
         stax.AvgPool((2,), None, "SAME"),
-        stax.SumPool((3,), (2,), "CIRCULAR"),
-        stax.GlobalSumPool(),
+        slow(stax.SumPool((3,), (2,), "CIRCULAR")),
+        slow(stax.GlobalSumPool()),
         stax.GlobalAvgPool(),
         stax.Flatten(),
-        stax.ImageResize((-1, 4, -1), "linear"),
-        stax.Index(stax.Slice[:, 1:]),
+        slow(stax.ImageResize((-1, 4, -1), "linear")),
+        slow(stax.Index(stax.Slice[:, 1:])),
         stax.DotGeneral(rhs=images(4, (6, 2)),
                         dimension_numbers=(((1,), (0,)), ((), ()))),
     ],
-    ids=str,
+    ids=["average", "sum", "global sum", "global average", "flat", "resize", "index",
+         "dot"],
 )  # fmt: skip
 def test_masked_linear_layers_are_exact(layer):
     _, apply_fn, kernel_fn = layer
     x = masked(FULL, np.nan)
     y = apply_fn((), x, mask_constant=jnp.nan)
-    k = kernel_fn(x, None, diagonal_spatial=False, mask_constant=jnp.nan)
+    options = {"diagonal_spatial": False, "mask_constant": jnp.nan}
+    k = jax.jit(lambda x: kernel_fn(x, None, **options))(x)
     plain = stax.Index(..., k.batch_axis, k.channel_axis)[2]
     expected = plain(y.filled(), None, "nngp", diagonal_spatial=False)
     np.testing.assert_allclose(k.nngp, expected, rtol=1e-10, atol=1e-12)
@@ -158,12 +168,14 @@ def test_masks_and_zeros():
     out = layer[1](params, masked(FULL, 5.0), mask_constant=5.0)
     assert out.mask.shape == (2, 6, 1) and bool(out.mask[0, 4:].all())
     np.testing.assert_array_equal(stax.unmask_fn(lambda: out)()[0, 4:], 0)
-    k = layer[2](masked(FULL, 5.0), None, mask_constant=5.0, diagonal_spatial=False)
+    options = {"diagonal_spatial": False, "mask_constant": 5.0}
+    k = jax.jit(lambda x: layer[2](x, None, **options))(masked(FULL, 5.0))
     np.testing.assert_array_equal(k.nngp[0, :, 4:], 0)
     np.testing.assert_array_equal(k.cov1[0, :, 4:], 0)
     assert k.mask1.shape == (2, 6, 1)
-    gradient = jax.grad(lambda x: layer[2](x, None, "ntk", mask_constant=5.0).sum())(
-        jnp.asarray(masked(FULL, 5.0))
+    total = jax.jit(
+        jax.grad(lambda x: layer[2](x, None, "ntk", mask_constant=5.0).sum())
     )
+    gradient = total(jnp.asarray(masked(FULL, 5.0)))
     assert bool(jnp.all(jnp.isfinite(gradient)))
     np.testing.assert_array_equal(gradient[0, 4:], 0)
