@@ -74,7 +74,10 @@ class Affine(NamedTuple):
             z = z / self.s[0] ** 0.5
             return z if b is None else z + b
         z = z * (self.W_std / fan_in**0.5)
-        return z if b is None else z + b * self.b_std
+        if b is None:
+            return z
+        # `draw` gives biases only where there is a `b_std`.
+        return z + b * self.b_std  # pyright: ignore[reportOperatorIssue]
 
     def kernel(
         self,
