@@ -107,6 +107,12 @@ class Kernel:
         """Whether `ntk` is an array, neither None nor the scalar zero of the inputs."""
         return self.ntk is not None and self.ntk.ndim > 0
 
+    def map_ntk(self, fn: Callable[[Array], Array]) -> Array | None:
+        """Apply `fn` to `ntk` where it is an array; return it as it is otherwise."""
+        if self.ntk is None or not self.has_ntk:
+            return self.ntk
+        return fn(self.ntk)
+
     def variances(self) -> tuple[Array, Array]:
         """Return the variances ``[N1, *positions]`` and ``[N2, *positions]``."""
         var1 = layout.variance(self.cov1, self.diagonal_batch, self.diagonal_spatial)
@@ -130,7 +136,7 @@ class Kernel:
         second = 1 if self.cov2 is None else 2
         return self.replace(
             nngp=fn(self.nngp, 2, 1, second),
-            ntk=fn(self.ntk, 2, 1, second) if self.has_ntk else self.ntk,
+            ntk=self.map_ntk(lambda ntk: fn(ntk, 2, 1, second)),
             cov1=fn(self.cov1, n_self, 1, 1),
             cov2=None if self.cov2 is None else fn(self.cov2, n_self, 2, 2),
             **changes,

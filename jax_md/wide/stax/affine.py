@@ -65,7 +65,8 @@ class Affine(NamedTuple):
         b = None if self.b_std is None else jax.random.normal(key_b, b_shape)
         if self.parameterization == "standard":
             W = W * (self.W_std * (self.s[0] / fan_in) ** 0.5)
-            b = None if b is None else b * self.b_std
+            if b is not None and self.b_std is not None:
+                b = b * self.b_std
         return W, b
 
     def scale(self, z: Array, b: Array | None, fan_in: int) -> Array:

@@ -27,7 +27,7 @@ from jax_md.wide import layout
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
-    Layer,
+    LayerAndMask,
     layer,
     requires,
     shaped,
@@ -167,7 +167,7 @@ def GlobalSelfAttention(
     val_pos_emb: bool = False,
     batch_axis: int = 0,
     channel_axis: int = -1,
-) -> Layer:
+) -> LayerAndMask:
     """Attention of every position to every other.
 
     Args:
@@ -373,14 +373,20 @@ def _constant_scores(k: Kernel, model: _Model) -> Kernel:
         return _unflat(flat, n_batch, k.spatial_shape1)
 
     out = k.linear(attend)
-    return _finish(k, out, model, lambda ntk: ntk + 2 * out.nngp)
+    return _finish(k, out, model, lambda _, ntk: ntk + 2 * out.nngp)
 
 
 def _finish(
-    k: Kernel, out: Kernel, model: _Model, rule: Callable[[Array], Array]
+    k: Kernel, out: Kernel, model: _Model, rule: Callable[[Array, Array], Array]
 ) -> Kernel:
-    """Add biases, and the contributions of the layer's own weights to the NTK."""
-    ntk = None if k.ntk is None else rule(out.ntk) + model.bias
+    """Add biases, and the contributions of the layer's own weights to the NTK.
+
+    These are in ``rule(ntk_in, ntk_out)``, the tangent kernel without biases.
+    """
+    if k.ntk is None or out.ntk is None:
+        ntk = None
+    else:
+        ntk = rule(k.ntk, out.ntk) + model.bias
     return out.replace(
         nngp=out.nngp + model.bias,
         ntk=ntk,
@@ -402,12 +408,12 @@ def _random_scores(k: Kernel, model: _Model) -> Kernel:
         seen, value = (f(flat, n_batch, i, j) for f in (embed, values))
         return _unflat(scale * pairs(seen, value) * seen, n_batch, k.spatial_shape1)
 
-    def rule(unused: Any) -> Array:
+    def rule(ntk: Array, unused: Array) -> Array:
         second = 1 if k.cov2 is None else 2
         flat = _flat(k.nngp, 2)
         K, V = (f(flat, 2, 1, second) for f in (embed, values))
         # The embeddings are weights, so their covariance is their tangent kernel.
-        T = _flat(k.ntk, 2)
+        T = _flat(ntk, 2)
         T, TV = (f(T, 2, 1, second) for f in (embed, values))
         total = (pairs(K, TV) + pairs(V, T)) * K + pairs(K, V) * (T + 4 * K)
         return _unflat(scale * total, 2, k.spatial_shape1)

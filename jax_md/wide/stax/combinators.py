@@ -35,7 +35,9 @@ def serial(*layers: Layer) -> Layer:
         A triple. Its parameters are a list with those of each layer; ``rng`` given to
         `apply_fn` is split among the layers.
     """
-    inits, applies, kernels = zip(*layers, strict=True) if layers else ((), (), ())
+    inits = [init for init, _, _ in layers]
+    applies = [apply for _, apply, _ in layers]
+    kernels = [kernel for _, _, kernel in layers]
 
     def shape_fn(shape: Any) -> Any:
         for init in inits:

@@ -25,7 +25,7 @@ from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.affine import Affine
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
-    Layer,
+    LayerAndMask,
     layer,
     requires,
     shaped,
@@ -75,6 +75,11 @@ class _Axes(NamedTuple):
                 "Name every axis once in each."
             )
         return axes
+
+    @property
+    def numbers(self) -> DimensionNumbers:
+        """The three strings."""
+        return self.lhs, self.rhs, self.out
 
     @property
     def names(self) -> list[str]:
@@ -200,7 +205,7 @@ def Conv(
     dimension_numbers: DimensionNumbers | None = None,
     parameterization: str = "ntk",
     s: tuple[int, int] = (1, 1),
-) -> Layer:
+) -> LayerAndMask:
     """Convolution over any number of axes.
 
     Args:
@@ -230,7 +235,7 @@ def Conv(
             W.astype(inputs.dtype),
             conv.strides,
             "VALID",
-            dimension_numbers=tuple(conv.axes),
+            dimension_numbers=conv.axes.numbers,
         )
         return conv.affine.scale(z, b, conv.fan_in(inputs.shape))
 
@@ -270,7 +275,7 @@ def ConvTranspose(
     dimension_numbers: DimensionNumbers | None = None,
     parameterization: str = "ntk",
     s: tuple[int, int] = (1, 1),
-) -> Layer:
+) -> LayerAndMask:
     """Transposed convolution: every entry in goes to a window of entries out.
 
     Shapes are those of `jax.lax.conv_transpose`; with ``"CIRCULAR"`` padding the axes
@@ -295,7 +300,7 @@ def ConvTranspose(
             (1,) * len(conv.sizes),
             [one.padding(n) for one, n in zip(spreads, lengths, strict=True)],
             lhs_dilation=conv.strides,
-            dimension_numbers=tuple(conv.axes),
+            dimension_numbers=conv.axes.numbers,
         )
         for name, one in zip(conv.axes.names, spreads, strict=True):
             if one.wrap:
@@ -341,7 +346,7 @@ def ConvLocal(
     dimension_numbers: DimensionNumbers | None = None,
     parameterization: str = "ntk",
     s: tuple[int, int] = (1, 1),
-) -> Layer:
+) -> LayerAndMask:
     """Convolution with a filter and a bias of its own at every position.
 
     Different positions are independent in its kernel. Arguments as for `Conv`.
@@ -369,7 +374,7 @@ def ConvLocal(
             conv.strides,
             "VALID",
             conv.sizes,
-            dimension_numbers=tuple(conv.axes),
+            dimension_numbers=conv.axes.numbers,
         )
         return conv.affine.scale(z, b, conv.fan_in(inputs.shape))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.affine import Affine
 from jax_md.wide.stax.requirements import (
-    Layer,
+    LayerAndMask,
     layer,
     requires,
     shaped,
@@ -26,7 +26,7 @@ def Dense(
     channel_axis: int = -1,
     parameterization: str = "ntk",
     s: tuple[int, int] = (1, 1),
-) -> Layer:
+) -> LayerAndMask:
     r"""Affine map of the channels, the same for every sample and position.
 
     NTK parameterization: :math:`z = \sigma_w W^T x / \sqrt{n} + \sigma_b b`, all

@@ -15,7 +15,7 @@ from jax import lax
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
-    Layer,
+    LayerAndMask,
     layer,
     requires,
     shaped,
@@ -56,7 +56,7 @@ def DotGeneral(
     precision: Any = None,
     batch_axis: int = 0,
     channel_axis: int = -1,
-) -> Layer:
+) -> LayerAndMask:
     """Multiply with a constant as `jax.lax.dot_general` does.
 
     Args:

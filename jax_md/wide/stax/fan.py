@@ -8,14 +8,19 @@ import jax
 import jax.numpy as jnp
 
 from jax_md.wide.kernel import Kernel
-from jax_md.wide.stax.requirements import Layer, layer, shaped, supports_masking
+from jax_md.wide.stax.requirements import (
+    LayerAndMask,
+    layer,
+    shaped,
+    supports_masking,
+)
 
 Array = jax.Array
 
 
 @layer
 @supports_masking(remask_kernel=False)
-def FanOut(num: int) -> Layer:
+def FanOut(num: int) -> LayerAndMask:
     """Feed `num` branches with the same input.
 
     Args:
@@ -33,7 +38,7 @@ def FanOut(num: int) -> Layer:
 
 @layer
 @supports_masking(remask_kernel=False)
-def FanInSum() -> Layer:
+def FanInSum() -> LayerAndMask:
     """Add the branches.
 
     They are taken to be independent, which they are if no two share weights; each must
@@ -52,7 +57,7 @@ def FanInSum() -> Layer:
 
 @layer
 @supports_masking(remask_kernel=False)
-def FanInProd() -> Layer:
+def FanInProd() -> LayerAndMask:
     r"""Multiply the branches, entry by entry.
 
     They are taken to be independent: :math:`K' = \prod_i K_i`,
@@ -81,7 +86,7 @@ def FanInProd() -> Layer:
 
 @layer
 @supports_masking(remask_kernel=False)
-def FanInConcat(axis: int = -1) -> Layer:
+def FanInConcat(axis: int = -1) -> LayerAndMask:
     """Put the branches one after another along an axis.
 
     Along channels, kernels are averaged with the numbers of channels as weights. Along
@@ -205,7 +210,8 @@ def _concat_channels(ks: Sequence[Kernel]) -> Kernel:
         terms = (x * (w / total) for x, w in zip(xs, widths, strict=True))
         return reduce(jnp.add, terms)
 
-    ntk = None if ks[0].ntk is None else mean([k.ntk for k in ks])
+    ntks = [k.ntk for k in ks if k.ntk is not None]
+    ntk = None if ks[0].ntk is None else mean(ntks)
     return _combine(ks, mean, ntk, is_gaussian=False)
 
 
@@ -213,7 +219,9 @@ def _full_ntks(ks: Sequence[Kernel]) -> list[Array] | None:
     """Return tangent kernels as arrays, or None if there is nothing to concatenate."""
     if not any(k.has_ntk for k in ks):
         return None
-    return [k.ntk if k.has_ntk else jnp.zeros_like(k.nngp) for k in ks]
+    return [
+        k.ntk if k.ntk is not None and k.has_ntk else jnp.zeros_like(k.nngp) for k in ks
+    ]
 
 
 def _block_diagonal(xs: Sequence[Array], axes: tuple[int, int]) -> Array:

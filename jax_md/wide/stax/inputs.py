@@ -130,7 +130,7 @@ def _kernel(
     if diagonal_spatial is None:
         diagonal_spatial = bool(allowed)
     if diagonal_batch is None:
-        diagonal_batch = requirement.diagonal_batch.input == Bool.YES
+        diagonal_batch = bool(requirement.diagonal_batch.input == Bool.YES)
 
     spatial = [i for i in range(len(shape1)) if i not in (batch_axis, channel_axis)]
     order = (batch_axis, *spatial, channel_axis)

@@ -9,6 +9,7 @@ kernel it is given, `supports_masking` threads masks through.
 - ``kernel_fn(x1_or_kernel, x2=None, get=None, **kwargs) -> kernel or arrays``
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
@@ -21,7 +22,10 @@ from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.inputs import input_kernel, is_array_like
 from jax_md.wide.stax.masking import MaskedArray, as_masked, map_nested
 
-Layer = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
+_Fn = Callable[..., Any]
+Layer = tuple[_Fn, _Fn, _Fn]
+# What a function under `supports_masking` returns: a layer, and where its masks go.
+LayerAndMask = tuple[_Fn, _Fn, _Fn, _Fn]
 
 
 class Requirement(NamedTuple):
@@ -297,6 +301,9 @@ def supports_masking(remask_kernel: bool) -> Callable[..., Any]:
                 _masked_kernel(init_fn, kernel_fn, mask_fn, remask_kernel),
             )
 
+        # Users see the triple, whether or not `layer_fn` adds a function to it.
+        signature = inspect.signature(layer_fn).replace(return_annotation=Layer)
+        make.__signature__ = signature  # type: ignore[attr-defined]
         return make
 
     return decorate
@@ -361,11 +368,11 @@ def _masked_kernel(
         out = _set_shapes(
             out, output_shape(init_fn, shapes1), output_shape(init_fn, shapes2)
         )
-        after = [
+        after1, after2 = (
             None if masks is None else mask_fn(masks, shapes)
             for masks, shapes in ((masks1, shapes1), (masks2, shapes2))
-        ]
-        return _set_masks(out, *after, remask)
+        )
+        return _set_masks(out, after1, after2, remask)
 
     return masked
 

@@ -10,7 +10,7 @@ from jax import lax
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
-    Layer,
+    LayerAndMask,
     layer,
     requires,
     shaped,
@@ -30,7 +30,7 @@ def ImageResize(
     precision: Any = lax.Precision.HIGHEST,
     batch_axis: int = 0,
     channel_axis: int = -1,
-) -> Layer:
+) -> LayerAndMask:
     """Resize as `jax.image.resize` does.
 
     Args:

@@ -10,6 +10,7 @@ from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
     Layer,
+    LayerAndMask,
     layer,
     requires,
     shaped,
@@ -35,7 +36,7 @@ def Identity() -> Layer:
 
 @layer
 @supports_masking(remask_kernel=False)
-def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> Layer:
+def Flatten(batch_axis: int = 0, batch_axis_out: int = 0) -> LayerAndMask:
     """Make channels of all axes but the batch axis.
 
     The kernel is averaged over equal positions. An affine layer must come before the
@@ -101,7 +102,7 @@ Slice = _Slice()
 
 @layer
 @supports_masking(remask_kernel=False)
-def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> Layer:
+def Index(idx: Any, batch_axis: int = 0, channel_axis: int = -1) -> LayerAndMask:
     """Take ``inputs[idx]``.
 
     Args:
@@ -178,7 +179,7 @@ def Dropout(rate: float, mode: str = "train") -> Layer:
         same = k.x1_is_x2.astype(k.nngp.dtype)
         return k.replace(
             nngp=scale(k.nngp, 2, same),
-            ntk=scale(k.ntk, 2, same) if k.has_ntk else k.ntk,
+            ntk=k.map_ntk(lambda ntk: scale(ntk, 2, same)),
             cov1=scale(k.cov1, n_self, 1.0),
             cov2=None if k.cov2 is None else scale(k.cov2, n_self, 1.0),
             is_gaussian=False,

@@ -7,6 +7,8 @@ over the array.
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import jax
@@ -111,16 +113,15 @@ def window_sum(x: Array, axis: int, w: Window, paired: bool = False) -> Array:
 
 
 def _sum_of_shifts(x: Array, axes: tuple[int, ...], w: Window) -> Array:
-    starts, limits, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
-    total = None
-    for shift in range(w.size):
+    def shifted(shift: int) -> Array:
+        starts, limits, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
         for a in axes:
             starts[a] = shift
             limits[a] = shift + (w.out - 1) * w.stride + 1
             strides[a] = w.stride
-        part = lax.slice(x, starts, limits, strides)
-        total = part if total is None else total + part
-    return total
+        return lax.slice(x, starts, limits, strides)
+
+    return reduce(add, map(shifted, range(w.size)))
 
 
 def center(x: Array, axis: int, w: Window) -> Array:

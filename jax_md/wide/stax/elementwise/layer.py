@@ -77,7 +77,7 @@ def transform(k: Kernel, moments: Moments) -> Kernel:
     nngp, slope = of(k.nngp, 2, var1, var2)
     return k.replace(
         nngp=nngp,
-        ntk=slope * k.ntk if k.has_ntk else k.ntk,
+        ntk=k.map_ntk(lambda ntk: slope * ntk),
         cov1=of(k.cov1, n_self, var1, var1)[0],
         cov2=None if k.cov2 is None else of(k.cov2, n_self, var2, var2)[0],
         is_gaussian=False,
