@@ -97,15 +97,7 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
 
         carry = (end, theta_bar, x_bar)
         x, theta_bar, x_bar = jax.lax.fori_loop(0, problem.steps, turn, carry)
-        exact = [
-            jnp.all(a == b)
-            for a, b in zip(
-                split(problem.state_mask, x)[1],
-                split(problem.state_mask, start)[1],
-                strict=True,
-            )
-        ]
-        same = jnp.all(jnp.stack(exact))
+        same = _same(problem.state_mask, x, start)
         theta_bar, x_bar = jax.tree.map(
             lambda bar: jnp.where(same, bar, jnp.nan), (theta_bar, x_bar)
         )
@@ -115,3 +107,18 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
     rolled = jax.custom_vjp(problem.plain)
     rolled.defvjp(forward, backward)
     return rolled(theta, x)
+
+
+def _same(mask: list[bool], a: Leaves, b: Leaves) -> Any:
+    """Whether two states agree in all integers; in all numbers, if they have none.
+
+    Flags need not: that of an overflow, once set, stays.
+    """
+    pairs = list(zip(a, b, strict=True))
+    integers = [
+        pair
+        for pair, real in zip(pairs, mask, strict=True)
+        if not real and pair[0].dtype != bool
+    ]
+    equal = [jnp.all(x == y) for x, y in integers or pairs]
+    return jnp.all(jnp.stack(equal))
