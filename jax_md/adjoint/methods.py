@@ -93,8 +93,10 @@ class Checkpointed:
 class Reversible:
     """Reverse mode that walks the trajectory back, exactly, and stores none of it.
 
-    Needs a `ReversibleStep`. Where the walk back does not end on the very bits of the
-    start, the gradient is NaN: that of another trajectory is never returned.
+    Needs a `ReversibleStep`. Where the walk back does not end on the very integers of
+    the start, because a step is not undone exactly or the compiler rounds a force
+    otherwise on the way back, the gradient is NaN: that of another trajectory is never
+    returned.
 
     Attributes:
         clip: Largest norm of the cotangent of a state; None for no bound.

@@ -119,8 +119,9 @@ def nve_reversible(
 ) -> ReversibleSimulator:
     """Integrate Newton's equations at constant energy, reversibly to the last bit.
 
-    The force has to be a function of the positions and of what does not change: a
-    neighbor list given as a keyword has to serve the whole run as it is.
+    The force has to be a function of the positions and of what does not change. A
+    neighbor list given as a keyword has to serve the whole run as it is; one that the
+    energy itself updates, each time from the same list, is rebuilt as needed.
 
     Args:
         energy_or_force_fn: Energy or force of positions in the box.
@@ -167,21 +168,20 @@ def nve_reversible(
         return space.raw_transform(back.astype(R.dtype), R)
 
     def read_position(q: Array, dtype: Any) -> Array:
-        # Centered, since negative fractions near zero keep all their digits.
         s = q.astype(dtype) / jnp.asarray(_EDGE, dtype)
         s = s - jnp.floor(s)
         # Rounding may have made it one.
         s = jnp.where(s < 1, s, 0)
         if fractional_coordinates:
             return s
-        return space.raw_transform(built.astype(dtype), s)
+        return _apart(space.raw_transform(built.astype(dtype), _apart(s)))
 
     def read_momentum(p: Array, failed: Array, dtype: Any) -> Array:
         return jnp.where(failed, jnp.nan, p.astype(dtype) / jnp.asarray(unit, dtype))
 
-    def rounded(x: Array) -> tuple[Array, Array]:
+    def rounded(x: Array, limit: float = _LARGEST) -> tuple[Array, Array]:
         """Nearest integers, and whether all of them are in range."""
-        good = jnp.all(jnp.abs(x) < _LARGEST)  # False for NaN, too
+        good = jnp.all(jnp.abs(x) < limit)  # False for NaN, too
         return jnp.where(good, jnp.round(x), 0).astype(jnp.int32), good
 
     def drift(state: NVEReversibleState, dt: Any, sign: int) -> NVEReversibleState:
@@ -240,7 +240,7 @@ def nve_reversible(
         q = jnp.round(s * jnp.asarray(_EDGE, s.dtype))
         q = jnp.where(q >= _EDGE / 2, q - jnp.asarray(_EDGE, q.dtype), q)
         x = jax.lax.stop_gradient(state.momentum) * jnp.asarray(unit, R.dtype)
-        p, good = rounded(x)
+        p, good = rounded(x, 2.0**31 - 1)
         q, failed = q.astype(jnp.int32), ~good
         exact = read_momentum(p, failed, R.dtype)
         return state.set(
