@@ -36,32 +36,35 @@ def forward(problem: Problem, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]
             out = rolled(merge(moved, active, fixed), rest)
             return split(out_mask, out)
 
-        def column(direction: Leaves) -> tuple[Leaves, Leaves]:
-            return jax.jvp(run, (active,), (direction,), has_aux=False)
+        def column(direction: Leaves) -> tuple[Any, Any]:
+            out, (dots, _) = jax.jvp(run, (active,), (direction,))
+            return out, dots
 
-        total = [None] * sum(out_mask)
-        out_rest: Leaves = []
-        out_float: Leaves = []
-        for k, leaf in enumerate(active):
-            size = leaf.size
-            basis = jnp.eye(size, dtype=leaf.dtype).reshape(size, *leaf.shape)
-
-            def along(e: Any, k: int = k) -> tuple[Any, Any]:
-                direction = [jnp.zeros_like(a) for a in active]
-                direction[k] = e
-                (float_out, other), (dots, _) = column(direction)
-                return (float_out, other), dots
-
-            (out_float, out_rest), columns = jax.vmap(
-                along, out_axes=((None, None), 0)
-            )(basis)
-            t = given[k].reshape(-1)
-            for j, c in enumerate(columns):
-                part = jnp.tensordot(t.astype(c.dtype), c, axes=1)
-                total[j] = part if total[j] is None else total[j] + part
         if not active:
             out_float, out_rest = run(active)
-            total = [jnp.zeros_like(a) for a in out_float]
+            zeros = [jnp.zeros_like(a) for a in out_float]
+            out = merge(out_mask, out_float, out_rest)
+            return out, merge(out_mask, zeros, no_tangents(out_rest))
+        if any(jnp.iscomplexobj(a) for a in active):
+            raise TypeError(
+                "`Forward` differentiates real numbers only; got complex ones. Use "
+                "`Backprop()` or `Checkpointed()`."
+            )
+
+        # All numbers that are differentiated in one batch: the trajectory itself does
+        # not depend on the direction and is computed once.
+        (out_float, out_rest), columns = jax.vmap(column, out_axes=((None, None), 0))(
+            _basis(active)
+        )
+        flat = [jnp.reshape(t, -1) for t in given]
+        total = []
+        for c in columns:
+            begin, sums = 0, jnp.zeros(c.shape[1:], c.dtype)
+            for t in flat:
+                part = c[begin : begin + t.size]
+                sums = sums + jnp.tensordot(t.astype(c.dtype), part, axes=1)
+                begin += t.size
+            total.append(sums)
         out = merge(out_mask, out_float, out_rest)
         return out, merge(out_mask, total, no_tangents(out_rest))
 
@@ -69,3 +72,14 @@ def forward(problem: Problem, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]
     roll.defjvp(rule, symbolic_zeros=True)
     out = roll(inputs, rest)
     return out[: count[1]], out[count[1] :]
+
+
+def _basis(leaves: Leaves) -> Leaves:
+    """The unit vectors of a list of arrays, stacked along a new first axis."""
+    count = sum(leaf.size for leaf in leaves)
+    begin, basis = 0, []
+    for leaf in leaves:
+        block = jnp.eye(count, leaf.size, -begin, leaf.dtype)
+        basis.append(block.reshape(count, *leaf.shape))
+        begin += leaf.size
+    return basis

@@ -225,3 +225,12 @@ STATE = (X, 0 * X, 0)
 def test_errors(error, words, call):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_forward_refuses_complex_numbers():
+    def loss(k):
+        end, _ = adjoint.rollout(lambda k, z: z * k, k, 1.0 + 0j, 3, adjoint.Forward())
+        return jnp.abs(end)
+
+    with pytest.raises(TypeError, match="real numbers only"):
+        jax.grad(loss)(1.0 + 1j)
