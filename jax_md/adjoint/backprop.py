@@ -1,5 +1,7 @@
 """Reverse and forward mode through the scan of the steps, whole or in windows."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -20,7 +22,7 @@ def backprop(
     """
     step = jax.checkpoint(problem.step) if remat else problem.step
 
-    def move(theta: Leaves, x: Leaves, extra: tuple, i: jax.Array | None):
+    def move(theta: Leaves, x: Leaves, extra: tuple, i: Any):
         if window is not None:
             left = problem.steps - i
             cut = (left % window == 0) & (i > 0)

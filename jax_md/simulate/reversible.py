@@ -184,7 +184,7 @@ def nve_reversible(
         good = jnp.all(jnp.abs(x) < limit)  # False for NaN, too
         return jnp.where(good, jnp.round(x), 0).astype(jnp.int32), good
 
-    def drift(state: NVEReversibleState, dt: Any, sign: int) -> NVEReversibleState:
+    def drift(state: Any, dt: Any, sign: int) -> NVEReversibleState:
         R = state.position
         step = operators.velocity(state) * jnp.asarray(dt, R.dtype)
         smooth = shift_fn(R, sign * step)
@@ -200,9 +200,7 @@ def nve_reversible(
             did_stall=state.did_stall | (moving & (square < _FINEST**2)),
         )
 
-    def kick(
-        state: NVEReversibleState, dt: Any, sign: int, **kwargs: Any
-    ) -> NVEReversibleState:
+    def kick(state: Any, dt: Any, sign: int, **kwargs: Any) -> NVEReversibleState:
         P, old = state.momentum, state.lattice_momentum
         force = force_fn(_apart(state.position), **kwargs)
         impulse = force * jnp.asarray(dt, P.dtype)
@@ -231,7 +229,7 @@ def nve_reversible(
         refuse_lookalikes(kwargs, "kT", fns=(energy_or_force_fn,))
         R = jnp.asarray(R)
         no = jnp.asarray(False)
-        state = NVEReversibleState(R, None, mass, R, R, no, no)  # type: ignore
+        state: Any = NVEReversibleState(R, R, mass, R, R, no, no)  # shapes only
         state = start(state, key, kT, momenta)
         s = jax.lax.stop_gradient(R)
         s = s if fractional_coordinates else to_fraction(s)
