@@ -52,7 +52,9 @@ def fresh(python: Path, code: str, path: Path | None) -> float:
 def main() -> None:
     """Measure and print."""
     options = measure.arguments(__doc__, name="import", sizes=[1_000])
-    engines = {"jax_md": (Path(sys.executable), ROOT, "Dense")}
+    engines: dict[str, tuple[Path, Path | None, str]] = {
+        "jax_md": (Path(sys.executable), ROOT, "Dense")
+    }
     if "jax_md" not in options.without:
         python = environment("jax_md") / "bin" / "python"
         engines["JAX MD"] = (python, None, "OrderedSparse")

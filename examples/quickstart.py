@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax_md.units import metal_unit_system
 
 from jax_md import energy, io, quantity, simulate, space
+from jax_md.units import metal_unit_system
 
 DATA = Path(__file__).parent / "data"
 UNIT = metal_unit_system()  # multiply ps, K, bar by these

@@ -24,7 +24,9 @@ _MODULES = (
     "smap",
     "space",
     "types",
+    "units",
     "util",
+    "wide",
 )
 
 __all__ = [*_MODULES, "__version__"]

@@ -4,7 +4,7 @@ import os
 import time
 
 import numpy as np
-from lammps import lammps
+from lammps import lammps  # pyright: ignore[reportMissingImports]
 from protocol import serve
 
 THREADS = int(os.environ["OMP_NUM_THREADS"])

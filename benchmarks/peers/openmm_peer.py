@@ -8,7 +8,7 @@ import os
 import time
 
 import numpy as np
-import openmm
+import openmm  # pyright: ignore[reportMissingImports]
 from protocol import serve
 
 THREADS = os.environ["OMP_NUM_THREADS"]

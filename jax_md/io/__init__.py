@@ -9,6 +9,7 @@ from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .frame import Frame as Frame
 from .h5md import H5MDWriter as H5MDWriter
+from .lammps import read_eam as read_eam
 from .structure import Structure as Structure
 from .structure import box_matrix as box_matrix
 from .structure import is_upper_triangular as is_upper_triangular

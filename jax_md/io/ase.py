@@ -6,7 +6,7 @@ where the two meet.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -103,6 +103,12 @@ def _in_space(v: Any) -> np.ndarray:
     return np.pad(v, ((0, 0), (0, 3 - v.shape[1])))
 
 
+@overload
+def read(path: str | Path, index: int = -1, format: str | None = None) -> Structure: ...
+@overload
+def read(
+    path: str | Path, index: str | slice, format: str | None = None
+) -> list[Structure]: ...
 def read(
     path: str | Path, index: int | str | slice = -1, format: str | None = None
 ) -> Structure | list[Structure]:

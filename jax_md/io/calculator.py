@@ -24,7 +24,7 @@ from .ase import from_ase
 from .structure import is_upper_triangular, standard_rotation
 
 need("ase", "`io.Calculator`")
-from ase import calculators  # noqa: E402 (what `need` explains)
+from ase.calculators import calculator as ase_calculator  # noqa: E402 (see `need`)
 from ase.calculators.calculator import (  # noqa: E402
     CalculationFailed,
     PropertyNotImplementedError,
@@ -35,7 +35,7 @@ from ase.stress import full_3x3_to_voigt_6_stress  # noqa: E402
 MAX_ATTEMPTS = 4
 
 
-class Calculator(calculators.calculator.Calculator):
+class Calculator(ase_calculator.Calculator):
     """ASE calculator of an energy function.
 
     Compiled once for each number of atoms, and again where a neighbor list needs more
@@ -97,6 +97,7 @@ class Calculator(calculators.calculator.Calculator):
                 is a scalar, or the stress without a cell.
         """
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # the line above puts them there
         structure = from_ase(self.atoms)
         position, box, rotation = structure.position, structure.box, np.eye(3)
         if box is not None and not box.any(axis=0).all():

@@ -246,7 +246,7 @@ def _check_paths(path: Path, saved: list[list], wanted: list) -> None:
 def _check_leaf(path: Path, name: str, leaf: Any, entry: dict, value: Any) -> None:
     if isinstance(leaf, bool | int | float | str) or entry["kind"] == "python":
         # A Python number comes back from a compiled function as a scalar array.
-        if jnp.shape(value) == jnp.shape(leaf) or isinstance(leaf, str):
+        if isinstance(leaf, str) or jnp.shape(value) == jnp.shape(leaf):
             return
     wanted, got = _kind(leaf), _kind(value)
     if wanted != got:

@@ -118,7 +118,7 @@ class H5MDWriter:
             raise ValueError(f"the writer of {self._path} is closed.")
         refuse_step_back(step, self._last)
         frame = self._extract(step, state, time, observables)
-        if self._file is None:
+        if not self._file:
             fixed = not self._extract.box_changes(state)
             self._create(frame, fixed_box=fixed)
             self._open()
@@ -238,7 +238,7 @@ class H5MDSource:
         groups = list(self.file.get("particles", ()))
         if group is None and len(groups) == 1:
             group = groups[0]
-        if group not in groups:
+        if group is None or group not in groups:
             self.file.close()
             raise ValueError(
                 f"`group` must be one of the particles groups of {path}, {groups}; got "

@@ -150,9 +150,12 @@ def standard_form(structure: Structure) -> Structure:
         return None if v is None else np.asarray(v) @ rotation.T.astype(v.dtype)
 
     if (rotation == np.eye(len(box))).all():
-        return structure.set(box=box)
-    return structure.set(
-        box=upper, position=turn(structure.position), momentum=turn(structure.momentum)
+        return dataclasses.replace(structure, box=box)
+    return dataclasses.replace(
+        structure,
+        box=upper,
+        position=turn(structure.position),
+        momentum=turn(structure.momentum),
     )
 
 

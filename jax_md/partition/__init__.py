@@ -23,10 +23,10 @@ from .formats import is_sparse as is_sparse
 from .graph import GraphsTuple as GraphsTuple
 from .graph import to_dense as to_dense
 from .graph import to_jraph as to_jraph
+from .list_types import NeighborList as NeighborList
+from .list_types import NeighborListFns as NeighborListFns
 from .mask import neighbor_list_mask as neighbor_list_mask
 from .neighbor_list import MaskFn as MaskFn
-from .neighbor_list import NeighborList as NeighborList
-from .neighbor_list import NeighborListFns as NeighborListFns
 from .neighbor_list import neighbor_list as neighbor_list
 from .neighbor_sum import neighbor_sum as neighbor_sum
 from .neighbor_sum import neighbor_total as neighbor_total

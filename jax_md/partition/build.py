@@ -129,7 +129,7 @@ class _Search:
         return self.read(words, begin, count, size), count, longest
 
     def test(self, start, size, begin, end, longest) -> Array:
-        """One word per window of each column, a bit per candidate: ``[words, size]``."""
+        """One word a window of each column, a bit per candidate: ``[words, size]``."""
         window, columns = self.room.window, begin.shape[0]
         own = [lax.dynamic_slice_in_dim(v, start, size) for v in self.own]
         home = lax.dynamic_slice_in_dim(self.sorted.home, start, size)
@@ -145,7 +145,8 @@ class _Search:
             return lax.reduce(bits, np.uint32(0), lax.bitwise_or, (1,))
 
         def first_windows():
-            return lax.map(lambda run: column(*run, jnp.int32(0)), (begin, end))
+            first = jnp.int32(0)
+            return lax.map(lambda run: column(run[0], run[1], first), (begin, end))
 
         if self.room.windows == 1:
             return first_windows()
@@ -155,7 +156,7 @@ class _Search:
                 # Few runs are longer than a window.
                 longer = jnp.max(run[1] - run[0]) > w * window
                 none = jnp.zeros(size, jnp.uint32)
-                return lax.cond(longer, lambda: column(*run, w), lambda: none)
+                return lax.cond(longer, lambda: column(run[0], run[1], w), lambda: none)
 
             found = lax.map(more, (begin, end))
             return lax.dynamic_update_slice_in_dim(words, found, w * columns, 0)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from jax_md import dataclasses
@@ -122,7 +123,7 @@ def cell_list(
     def allocate(
         position: Float[Array, "n d"], extra_capacity: int = 0, **kwargs: Any
     ) -> CellList:
-        if isinstance(position, jax.core.Tracer):
+        if isinstance(position, Tracer):
             raise ValueError(
                 "`allocate` sizes buffers and cannot run inside `jit`, `vmap` or "
                 "`grad`; call it outside and `update` inside."
@@ -250,7 +251,7 @@ def _cells(position: Array, box_size: Any, minimum_cell_size: Any) -> _Cells:
 
 def _known(name: str, value: Any, d: int) -> np.ndarray:
     """A scalar or ``[d]`` of positive lengths, known when the list is made."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise ValueError(
             f"`{name}` decides how many cells there are, so it must be known when the "
             f"cell list is made; got the traced value {value}."

@@ -38,8 +38,8 @@ class PartitionError:
 
     def update(self, bit: int, pred: Array) -> "PartitionError":
         """Set `bit` where `pred` holds; bits are never cleared."""
-        bit = jnp.asarray(int(bit), jnp.uint8)
-        return PartitionError(self.code | jnp.where(pred, bit, jnp.uint8(0)))
+        raised = jnp.where(pred, jnp.uint8(int(bit)), jnp.uint8(0))
+        return PartitionError(self.code | raised)
 
     def has(self, bits: int) -> Array:
         """The code restricted to `bits`: nonzero if any of them is set."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from .formats import Dense
@@ -117,7 +118,7 @@ def to_dense(neighbor: Any) -> Int[Array, "n k"]:
             f"rows are made from a list of format Sparse; got {neighbor.format}. A "
             "list of any format has `neighbors.dense_idx`."
         )
-    if isinstance(neighbor.idx, jax.core.Tracer):
+    if isinstance(neighbor.idx, Tracer):
         raise ValueError(
             "the width of the rows depends on the entries, so `to_dense` cannot run "
             "inside `jit`, `vmap` or `grad`; `neighbors.dense_idx` can."

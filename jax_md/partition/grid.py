@@ -1,11 +1,11 @@
 """Cells of a neighbor search: columns with finely binned, sorted members.
 
-Space is cut into columns along the last axis; inside a column particles are sorted along
-it, so that all that can be near a particle in one column is one contiguous run. Cells
-are addressed modulo their number on each axis, which serves periodic boxes, particles
-outside the box and free space alike: a cell of the hash may stand for several cells of
-space, and the distance test sorts that out. An axis too short for the search (a period
-of fewer than ``2 reach + 1`` cells) is one cell that everything is in.
+Space is cut into columns along the last axis; inside a column particles are sorted
+along it, so that all that can be near a particle in one column is one contiguous run.
+Cells are addressed modulo their number on each axis, which serves periodic boxes,
+particles outside the box and free space alike: a cell of the hash may stand for several
+cells of space, and the distance test sorts that out. An axis too short for the search
+(a period of fewer than ``2 reach + 1`` cells) is one cell that everything is in.
 """
 
 import math
@@ -30,6 +30,7 @@ class Grid(NamedTuple):
 
     @property
     def columns(self) -> int:
+        """Number of columns."""
         return math.prod(self.cells[:-1])
 
     @property
@@ -99,7 +100,7 @@ def cell_indices(coordinate: Array, grid: Grid) -> list[Array]:
         if cells == 1:
             indices.append(jnp.zeros(coordinate.shape[0], jnp.int32))
             continue
-        # Fold by floor in floating point: an integer would overflow far from the origin.
+        # Fold by floor in floating point: an integer would overflow far out.
         turns = coordinate[:, axis] * (spread / cells)
         index = ((turns - jnp.floor(turns)) * cells).astype(jnp.int32)
         indices.append(jnp.clip(index, 0, cells - 1))

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
-from .lanes import ELEMENTWISE, Lanes, evaluate, object_array
+from .lanes import ELEMENTWISE, Lanes, evaluate, literal, object_array, structs
 
 # Rough costs in arithmetic operations. Storing and loading a vector costs about four.
 STORE = 4
@@ -27,7 +27,7 @@ _COST |= dict.fromkeys("exp exp2 expm1 log log1p tanh logistic sin cos tan".spli
 _COST |= dict.fromkeys("erf erfc erf_inv lgamma digamma atan2 acos asin".split(), 20)
 _GATHER = 6
 # Values to try to store at a time; a bound on compile time.
-_CANDIDATES = 48
+_CANDIDATES = 256
 
 
 class Kernels:
@@ -38,17 +38,25 @@ class Kernels:
             ``edges`` and ``params`` one after the other.
         n_own: Number of components in ``nodes_i``, and in ``nodes_j``.
         shapes: Shapes of all arguments but the parameters.
+        store: Whether to store anything. Where one kernel can have many results, as
+            on accelerators, there is no need to.
     """
 
-    def __init__(self, closed: ClosedJaxpr, shapes: Sequence[tuple], n_own: int):
-        avals = closed.in_avals
+    def __init__(
+        self,
+        closed: ClosedJaxpr,
+        shapes: Sequence[tuple],
+        n_own: int,
+        store: bool = True,
+    ):
+        avals = structs(closed.in_avals)
         n_lane_args = len(shapes)
         scalars = [
             jax.ShapeDtypeStruct((), a.dtype)
             for a, s in zip(avals, shapes, strict=False)
             for _ in range(int(np.prod(s)))
         ]
-        params = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals[n_lane_args:]]
+        params = avals[n_lane_args:]
 
         def flat(*args: Any) -> list:
             values, at = [], 0
@@ -61,85 +69,41 @@ class Kernels:
 
         self.closed = jax.make_jaxpr(flat)(*scalars, *params)
         self.n_scalars = len(scalars)
-        self._mark(range(n_own, 2 * n_own))
+        self._mark(range(n_own, 2 * n_own), store)
 
-    def _mark(self, gathered: range) -> None:
+    def _mark(self, gathered: range, store: bool) -> None:
         jaxpr = self.closed.jaxpr
-        cost: dict[Any, int] = {}  # of what produces a value, once
-        cone: dict[Any, int] = {}  # of everything before it
+        number: dict[Any, int] = {}  # of the values that differ from lane to lane
+        cost: list[int] = []  # of what produces a value, once
+        cone: list[int] = []  # of everything before it
         for k, v in enumerate(jaxpr.invars[: self.n_scalars]):
-            cost[v] = cone[v] = _GATHER if k in gathered else 1
-        self.lane = set(cost)
+            number[v] = len(cost)
+            cost.append(_GATHER if k in gathered else 1)
+            cone.append(cost[-1])
+        calls: list[tuple[Any, list[int], list[int]]] = []
         for eqn in jaxpr.eqns:
             inputs = [v for v in eqn.invars if not isinstance(v, Literal)]
-            if not any(v in self.lane for v in inputs):
+            inputs = [number[v] for v in inputs if v in number]
+            if not inputs:
                 continue
             name = eqn.primitive.name
             here = _COST.get(name, 1 if name in ELEMENTWISE else _GATHER)
-            total = here + sum(cone.get(v, 0) for v in inputs)
-            for v in eqn.outvars:
-                self.lane.add(v)
-                cost[v], cone[v] = here, min(total, 1000)
-        self.stored: set = set()
-        total, users = self._kernels(cost)
-        while True:
-            # Whatever lowers the work most is stored, until nothing does.
-            shared = [
-                ((users[v].bit_count() - 1) * cone[v], k, v)
-                for k, v in enumerate(users)
-                if v in cone and v not in self.stored and users[v].bit_count() > 1
-            ]
-            shared = [v for gain, _, v in sorted(shared, reverse=True) if gain >= STORE]
-            best = None
-            for v in shared[:_CANDIDATES]:
-                trial, _ = self._kernels(cost, v)
-                if trial < total:
-                    total, best = trial, v
-            if best is None:
-                break
-            self.stored.add(best)
-            total, users = self._kernels(cost)
-            for v in list(self.stored):  # what the last choice has made useless
-                self.stored.discard(v)
-                trial, after = self._kernels(cost)
-                if trial <= total:
-                    total, users = trial, after
-                else:
-                    self.stored.add(v)
-        self.needed = [
-            eqn for eqn in jaxpr.eqns if any(users.get(v, 0) for v in eqn.outvars)
+            outputs = list(range(len(cost), len(cost) + len(eqn.outvars)))
+            number.update(zip(eqn.outvars, outputs, strict=True))
+            cost += [here] * len(outputs)
+            cone += [here + sum(cone[i] for i in inputs)] * len(outputs)
+            calls.append((eqn, inputs, outputs))
+        results = [
+            number.get(v, -1) for v in jaxpr.outvars if not isinstance(v, Literal)
         ]
-
-    def _kernels(self, cost: dict, extra: Any = None) -> tuple[int, dict]:
-        """Work of all kernels, and which need each value, as bits of an integer."""
-        jaxpr, users, bits = self.closed.jaxpr, {}, 0
-        for v in jaxpr.outvars:
-            if not isinstance(v, Literal):
-                users[v] = users.get(v, 0) | 1 << bits
-                bits += 1
-        total = 0
-
-        def settle(v: Any) -> int:
-            nonlocal bits, total
-            kernels = users.get(v, 0)
-            if kernels and (v in self.stored or v is extra):
-                total += STORE + kernels.bit_count()
-                kernels = 1 << bits
-                bits += 1
-            total += cost.get(v, 0) * kernels.bit_count()
-            return kernels
-
-        for eqn in reversed(jaxpr.eqns):
-            kernels = 0
-            for v in eqn.outvars:
-                kernels |= settle(v)
-            if kernels:
-                for v in eqn.invars:
-                    if not isinstance(v, Literal):
-                        users[v] = users.get(v, 0) | kernels
-        for v in jaxpr.invars[: self.n_scalars]:
-            settle(v)
-        return total, users
+        plan = _Plan(calls, results, cost, self.n_scalars)
+        chosen, users = plan.choose(cone) if store else (set(), plan.count(set())[1])
+        self.lane = set(number)
+        self.stored = {v for v, i in number.items() if i in chosen}
+        # Operations on parameters alone are few, and the compiler drops what is unused.
+        used = {id(eqn) for eqn, _, outputs in calls if any(users[i] for i in outputs)}
+        used |= {id(eqn) for eqn in jaxpr.eqns} - {id(eqn) for eqn, _, _ in calls}
+        self.needed = [eqn for eqn in jaxpr.eqns if id(eqn) in used]
 
     def __call__(self, vectors: Sequence[Any], params: Sequence[Any], lanes: tuple):
         """Evaluate on vectors of shape `lanes`; returns one vector per component."""
@@ -151,9 +115,7 @@ class Kernels:
             )
 
         def read(v: Any) -> Any:
-            return (
-                np.asarray(v.val, v.aval.dtype) if isinstance(v, Literal) else known[v]
-            )
+            return literal(v) if isinstance(v, Literal) else known[v]
 
         for eqn in self.needed:
             out = self._apply(eqn, [read(v) for v in eqn.invars], lanes)
@@ -183,3 +145,66 @@ class Kernels:
                 mapped = jax.vmap(mapped, tuple(0 if m else None for m in varies))
             out = mapped(*values)
         return list(out) if eqn.primitive.multiple_results else [out]
+
+
+class _Plan:
+    """Counts the operations of all kernels for a choice of stored values."""
+
+    def __init__(self, calls: list, results: list[int], cost: list[int], n_inputs: int):
+        self.calls = [(inputs, outputs) for _, inputs, outputs in reversed(calls)]
+        self.results, self.cost, self.n_inputs = results, cost, n_inputs
+
+    def choose(self, cone: list[int]) -> tuple[set[int], list[int]]:
+        """The values to store, and the kernels that need each value then."""
+        stored: set[int] = set()
+        total, users = self.count(stored)
+        while True:
+            # Whatever lowers the work most is stored, until nothing does.
+            shared = [
+                ((kernels.bit_count() - 1) * cone[i], -i, i)
+                for i, kernels in enumerate(users)
+                if kernels.bit_count() > 1 and i not in stored
+            ]
+            best = None
+            for gain, _, i in sorted(shared, reverse=True)[:_CANDIDATES]:
+                if gain < STORE:
+                    break
+                trial, _ = self.count({*stored, i})
+                if trial < total:
+                    total, best = trial, i
+            if best is None:
+                return stored, users
+            stored.add(best)
+            for i in list(stored):  # what the last choice has made useless
+                if self.count(stored - {i})[0] <= total:
+                    stored.discard(i)
+            total, users = self.count(stored)
+
+    def count(self, stored: set[int]) -> tuple[int, list[int]]:
+        """Operations in all, and which kernels need each value, as bits."""
+        users, bits, total = [0] * len(self.cost), 0, 0
+        for i in self.results:
+            if i >= 0:
+                users[i] |= 1 << bits
+            bits += 1
+        for inputs, outputs in self.calls:
+            needed = 0
+            for i in outputs:
+                kernels = users[i]
+                if kernels:
+                    if i in stored:
+                        total += STORE + kernels.bit_count()
+                        kernels = 1 << bits
+                        bits += 1
+                    total += self.cost[i] * kernels.bit_count()
+                    needed |= kernels
+            if needed:
+                for i in inputs:
+                    users[i] |= needed
+        for i in range(self.n_inputs):
+            kernels = users[i]
+            if kernels and i in stored:
+                total += STORE + kernels.bit_count()
+                kernels = 1
+            total += self.cost[i] * kernels.bit_count()
+        return total, users

@@ -53,10 +53,22 @@ class Lanes:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the value that the parts make up."""
         return self.parts.shape
 
 
+def structs(avals: Any) -> list[jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of abstract values."""
+    return [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+
+
+def literal(v: Any) -> np.ndarray:
+    """Value of a literal of a jaxpr, in its dtype."""
+    return np.asarray(v.val, v.aval.dtype)
+
+
 def object_array(shape: tuple[int, ...], values: Sequence[Any]) -> np.ndarray:
+    """Array of objects, none of which numpy looks into."""
     parts = np.empty(len(values), dtype=object)
     for k, value in enumerate(values):
         parts[k] = value
@@ -125,7 +137,7 @@ def _run(jaxpr: Any, consts: Any, inputs: Any, lanes: tuple[int, ...]) -> list[A
 
     def read(var: Any) -> Any:
         if isinstance(var, Literal):
-            return np.asarray(var.val, var.aval.dtype)
+            return literal(var)
         return known[var]
 
     for variables, values in ((jaxpr.constvars, consts), (jaxpr.invars, inputs)):
@@ -170,7 +182,8 @@ def _apply(eqn: Any, values: list[Any], lanes: tuple[int, ...]) -> list[Any]:
     if name in _FOLDS:
         return [_fold(_FOLDS[name], values[0], params["axes"])]
     if name == "dot_general":
-        return [_dot(*values, params["dimension_numbers"], eqn.outvars[0].aval.dtype)]
+        a, b = values
+        return [_dot(a, b, params["dimension_numbers"], eqn.outvars[0].aval.dtype)]
     if name in _RESHAPES:
         return _RESHAPES[name](values, params, eqn)
     return _mapped(eqn, values, lanes)
@@ -203,7 +216,7 @@ def _fold(op: Callable, value: Lanes, axes: tuple[int, ...]) -> Lanes:
     for axis in sorted(axes, reverse=True):
         rows = np.moveaxis(parts, axis, 0)
         kept = rows.shape[1:]
-        total, *others = rows.reshape(rows.shape[0], -1)
+        total, *others = rows.reshape(len(rows), -1)
         for row in others:
             pairs = zip(total, row, strict=True)
             total = object_array((len(row),), [op(a, b) for a, b in pairs])
@@ -215,7 +228,7 @@ def _dot(a: Any, b: Any, dimension_numbers: Any, dtype: Any) -> Lanes:
     (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
     a, b = _apart(a), _apart(b)
 
-    def arranged(x: np.ndarray, batch: Any, contract: Any, last: bool) -> np.ndarray:
+    def arranged(x: np.ndarray, batch: Any, contract: Any, last: bool) -> tuple:
         free = [k for k in range(x.ndim) if k not in (*batch, *contract)]
         sizes = [x.shape[k] for k in free]
         shape = [

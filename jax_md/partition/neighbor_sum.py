@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from jax_md.util import high_precision_sum
 
+from .lanes import structs
 from .plain import pair_terms
 from .primitives import neighbor_sum_p, neighbor_total_p
 from .sweep import Rows, element, take
@@ -23,7 +24,7 @@ _flatten = jax.tree_util.tree_flatten
 
 
 class _Traced:
-    """A user's function of a pair, as a function of flat lists that closes over nothing.
+    """A user's function of a pair, as one of flat lists that closes over nothing.
 
     Whatever tracer it closed over (a box, a parameter) becomes one more parameter.
     """
@@ -32,6 +33,7 @@ class _Traced:
         a, self.a_tree = _flatten(nodes)
         e, self.e_tree = _flatten(edges)
         t, self.t_tree = _flatten(params)
+        self.out_tree: Any = None
         self.nodes = [jnp.asarray(x) for x in a]
         self.edges = [jnp.asarray(x) for x in e]
         own = [jnp.asarray(x) for x in t]
@@ -47,7 +49,7 @@ class _Traced:
             return [jnp.asarray(v) for v in leaves]
 
         closed = jax.make_jaxpr(flat)(one, one, edge, given)
-        self.out_avals = closed.out_avals
+        self.out_avals = structs(closed.out_avals)
         n_t, jaxpr = len(own), closed.jaxpr
         self.params = [*own, *(jnp.asarray(c) for c in closed.consts)]
 
@@ -62,9 +64,10 @@ def _check_nodes(nodes: Any, n: int) -> None:
     for path, leaf in jax.tree_util.tree_flatten_with_path(nodes)[0]:
         if jnp.ndim(leaf) == 0 or jnp.shape(leaf)[0] != n:
             raise ValueError(
-                f"every leaf of `nodes` must have one entry per particle, [{n}, ...]; got "
-                f"shape {jnp.shape(leaf)} at {jax.tree_util.keystr(path) or 'the root'}. "
-                "Pass values that all pairs share through `params`."
+                f"every leaf of `nodes` must have one entry per particle, [{n}, ...]; "
+                f"got shape {jnp.shape(leaf)} at "
+                f"{jax.tree_util.keystr(path) or 'the root'}. Pass values that all "
+                "pairs share through `params`."
             )
 
 
@@ -89,8 +92,8 @@ def _slot_edges(edges: Any, neighbors: Any, rows: Rows) -> Any:
         x = jnp.asarray(x)
         if x.shape[:2] != (n, capacity):
             raise ValueError(
-                f"`edges` must be [{n}, {capacity}, ...], beside the dense slots of the "
-                f"list; got shape {x.shape}."
+                f"`edges` must be [{n}, {capacity}, ...], beside the dense slots of "
+                f"the list; got shape {x.shape}."
             )
         return jnp.moveaxis(take(x, rows.order), 0, 1)
 
@@ -115,17 +118,17 @@ def neighbor_sum(
         fn: ``fn(node_i, node_j, params) -> tree of arrays`` for one pair, where a node
             is the entry of one particle in `nodes`. With `edges`, it takes the entry of
             the slot as fourth argument.
-        nodes: Tree of per-particle arrays ``[n, ...]`` of any dtype: positions, species,
-            charges, features.
+        nodes: Tree of per-particle arrays ``[n, ...]`` of any dtype: positions,
+            species, charges, features.
         params: Tree of values that all pairs share. Values that `fn` closes over are
             differentiated too.
         neighbors: A `NeighborList` of any format.
         edges: Tree of arrays ``[n, k, ...]`` beside the dense slots of the list
-            (`NeighborList.dense_idx`), antisymmetric under exchange of the pair, such as
-            image shifts. Not differentiable.
-        mask: ``mask(node_i, node_j) -> bool`` (with `edges`, a third argument), symmetric:
-            pairs that count. Unlike a `where` inside `fn`, it is applied after
-            differentiation and lets no NaN through.
+            (`NeighborList.dense_idx`), antisymmetric under exchange of the pair, such
+            as image shifts. Not differentiable.
+        mask: ``mask(node_i, node_j) -> bool`` (with `edges`, a third argument),
+            symmetric: pairs that count. Unlike a `where` inside `fn`, it is applied
+            after differentiation and lets no NaN through.
         symmetric: Promise that ``fn(x, y) == fn(y, x)``, which halves the cost of the
             reverse mode.
 
@@ -172,7 +175,7 @@ def neighbor_total(
     edges: Any = None,
     mask: Callable | None = None,
 ) -> Array:
-    r"""Total of a symmetric pair function, :math:`\frac12 \sum_{ij} u(a_i, a_j, \theta)`.
+    r"""Total of a symmetric pair function, :math:`\sum_{ij} u(a_i, a_j, \theta) / 2`.
 
     Energy and gradient come from one sweep over the list, and a Hessian-vector product
     costs one more in either mode.
@@ -227,14 +230,14 @@ def _directed_sum(fn, nodes, params, neighbors, edges, mask, ordered=False):
     """Sums over a list whose entries were edited: gather, map, mask, add up."""
     if edges is not None:
         raise ValueError(
-            "`edges` needs a list in its own order; this one was masked or edited, so its "
-            "slots no longer match."
+            "`edges` needs a list in its own order; this one was masked or edited, so "
+            "its slots no longer match."
         )
     i, j, valid = neighbors.pairs
     if neighbors.is_ordered and not ordered:
         raise ValueError(
-            "a masked or edited list of format OrderedSparse holds each pair once and has "
-            "no sum per particle; use format Dense or Sparse."
+            "a masked or edited list of format OrderedSparse holds each pair once and "
+            "has no sum per particle; use format Dense or Sparse."
         )
     traced = _Traced(fn, nodes, None, params)
     n = neighbors.n

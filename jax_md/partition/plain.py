@@ -1,7 +1,7 @@
 """Neighbor sums by ordinary differentiation: gather, map, mask, add up.
 
-It holds arrays of the size of the list and its derivatives scatter; it serves lists that
-are not symmetric, gradients of tables, and as the oracle in tests.
+It holds arrays of the size of the list and its derivatives scatter; it serves lists
+that are not symmetric, gradients of tables, and as the oracle in tests.
 """
 
 from typing import Any

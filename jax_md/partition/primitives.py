@@ -4,11 +4,12 @@ Everything short-ranged is one operation,
 
 .. math:: S(a, \theta)_i = \sum_{j \in N(i)} f(a_i, a_j, \theta),
 
-over a full symmetric list (``i`` in ``N(j)`` whenever ``j`` in ``N(i)``). Its tangent is
-a neighbor sum over nodes :math:`(a, da)`, and since the list is symmetric its transpose
-is one over nodes :math:`(a, c)` with the roles of the pair swapped,
+over a full symmetric list (``i`` in ``N(j)`` whenever ``j`` in ``N(i)``). Its tangent
+is a neighbor sum over nodes :math:`(a, da)`, and since the list is symmetric its
+transpose is one over nodes :math:`(a, c)` with the roles of the pair swapped,
 
-.. math:: (S^T c)_i = \sum_j \partial_1 f(a_i, a_j)^T c_i + \partial_2 f(a_j, a_i)^T c_j,
+.. math::
+    (S^T c)_i = \sum_j \partial_1 f(a_i, a_j)^T c_i + \partial_2 f(a_j, a_i)^T c_j,
 
 so that derivatives of any order and mode are sweeps over the same list: no scatter, no
 array of the size of the list, and no NaN from an empty slot, because slots are masked
@@ -28,7 +29,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jax_md.util import high_precision_sum
@@ -47,6 +49,10 @@ def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, ad.Zero) or dtype == jax.dtypes.float0
 
 
+def _no_tangent(value: Any) -> ad.Zero:
+    return ad.Zero(jax.typeof(value).to_tangent_aval())
+
+
 def _fill(given: tuple[bool, ...], values: Any, absent: Any) -> list:
     """The next of `values` where given, else the entry of `absent`."""
     values = iter(values)
@@ -57,10 +63,11 @@ def _pick(given: tuple[bool, ...], values: Any) -> list:
     return [v for g, v in zip(given, values, strict=True) if g]
 
 
-def _tangent_of(f: PairFn, given_x: tuple, given_t: tuple) -> PairFn:
+def _tangent_of(f: PairFn, given_x: tuple, given_t: tuple, moves: tuple) -> PairFn:
     """The tangent of a pair function, over nodes and parameters with tangents appended.
 
-    Only the leaves in `given_x` and `given_t` carry a tangent, behind the primal ones.
+    Only the leaves in `given_x` and `given_t` carry a tangent, behind the primal ones,
+    and only the results in `moves`: a count has none.
     """
     n_x, n_t = len(given_x), len(given_t)
 
@@ -78,7 +85,7 @@ def _tangent_of(f: PairFn, given_x: tuple, given_t: tuple) -> PairFn:
             _pick(given_x, y[:n_x]),
             _pick(given_t, t[:n_t]),
         )
-        return jax.jvp(g, point, (x[n_x:], y[n_x:], t[n_t:]))[1]
+        return _pick(moves, jax.jvp(g, point, (x[n_x:], y[n_x:], t[n_t:]))[1])
 
     return f_dot
 
@@ -101,25 +108,25 @@ def _sum_jvp(primals, tangents, *, f, sizes, mask, symmetric):
     n_a, n_e, n_t = sizes
     live = tuple(not _is_zero(t) for t in tangents)
     if not any(live):
-        return out, [ad.Zero.from_primal_value(o) for o in out]
+        return out, [_no_tangent(o) for o in out]
     _refuse_edge_tangents(live[n_a : n_a + n_e])
     given_a, given_t = live[:n_a], live[n_a + n_e : -4]
     if _has_table(given_t, primals[n_a + n_e : -4]):
         return _plain_jvp(
             _sum_plain, primals, tangents, live, f=f, sizes=sizes, mask=mask
         )
+    moves = tuple(jnp.issubdtype(o.dtype, jnp.inexact) for o in out)
+    if not any(moves):
+        return out, [_no_tangent(o) for o in out]
     a, e, t = primals[:n_a], primals[n_a : n_a + n_e], primals[n_a + n_e : -4]
     da, dt = _pick(given_a, tangents[:n_a]), _pick(given_t, tangents[n_a + n_e : -4])
     dots = neighbor_sum_p.bind(
         *a, *da, *e, *t, *dt, *primals[-4:],
-        f=_tangent_of(f, given_a, given_t),
+        f=_tangent_of(f, given_a, given_t, moves),
         sizes=(n_a + len(da), n_e, n_t + len(dt)),
         **params,
     )  # fmt: skip
-    return out, [
-        d if jnp.issubdtype(o.dtype, jnp.inexact) else ad.Zero.from_primal_value(o)
-        for o, d in zip(out, dots, strict=True)
-    ]
+    return out, _fill(moves, dots, [_no_tangent(o) for o in out])
 
 
 def _sum_transpose(cotangents, *args, f, sizes, mask, symmetric):
@@ -129,10 +136,7 @@ def _sum_transpose(cotangents, *args, f, sizes, mask, symmetric):
     known_a = _pick(tuple(not x for x in lin_a), args[:n_a])
     known_t = _pick(tuple(not x for x in lin_t), args[n_a + n_e : -4])
     m_a = len(known_a)
-    c = [
-        jnp.zeros(c.aval.shape, c.aval.dtype) if isinstance(c, ad.Zero) else c
-        for c in cotangents
-    ]
+    c = [c.instantiate() if isinstance(c, ad.Zero) else c for c in cotangents]
     holes_a = [(x.aval.shape[1:], x.aval.dtype) for x in _pick(lin_a, args[:n_a])]
     holes_t = [(x.aval.shape, x.aval.dtype) for x in _pick(lin_t, args[n_a + n_e : -4])]
 
@@ -178,8 +182,8 @@ def _sum_transpose(cotangents, *args, f, sizes, mask, symmetric):
 
 
 def _merge(linear: tuple[bool, ...], unknown: list, known: list) -> list:
-    unknown, known = iter(unknown), iter(known)
-    return [next(unknown) if lin else next(known) for lin in linear]
+    unknowns, knowns = iter(unknown), iter(known)
+    return [next(unknowns) if lin else next(knowns) for lin in linear]
 
 
 # The total of a symmetric pair function ------------------------------------------
@@ -189,7 +193,7 @@ neighbor_total_p.multiple_results = True
 
 
 def _derivative(u: PairFn, given: tuple, wrt: tuple, n_a: int) -> Callable:
-    """``(x, y, e, t, directions) -> covectors in wrt`` (or ``[u]`` if there are none)."""
+    """``(x, y, e, t, directions) -> covectors in wrt`` (``[u]`` if there are none)."""
 
     def gradient(x: list, y: list, e: list, t: list) -> list:
         def v(xs: list, ts: list) -> Any:
@@ -220,7 +224,7 @@ def _derivative(u: PairFn, given: tuple, wrt: tuple, n_a: int) -> Callable:
 
 
 def _total_split(args, sizes, given):
-    """Operands as (a, e, t, directions, rows), a direction being (leaves a, leaves t)."""
+    """Operands as (a, e, t, directions, rows); a direction is (leaves a, leaves t)."""
     n_a, n_e, n_t = sizes
     args, rows = list(args[:-4]), args[-4:]
     a, e, t = args[:n_a], args[n_a : n_a + n_e], args[n_a + n_e : n_a + n_e + n_t]
@@ -273,7 +277,7 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
     out_given = dict(given=given, wrt=wrt, value=value)
     if not any(live):
         out = neighbor_total_p.bind(*primals, **static, **out_given)
-        return out, [ad.Zero.from_primal_value(o) for o in out]
+        return out, [_no_tangent(o) for o in out]
     a, e, t, directions, rows = _total_split(primals, sizes, given)
     da, de, dt, d_directions, _ = _total_split(tangents, sizes, given)
     _refuse_edge_tangents(tuple(not _is_zero(x) for x in de))
@@ -297,7 +301,7 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
         pairs = zip(covectors, step, strict=True)
         d_energy = sum(high_precision_sum(g * d) for g, d in pairs) if step else None
         if d_energy is None:
-            return [energy], [ad.Zero.from_primal_value(energy)]
+            return [energy], [_no_tangent(energy)]
         return [energy], [d_energy]
     out = neighbor_total_p.bind(*primals, **static, **out_given)
     terms = []
@@ -305,7 +309,7 @@ def _total_jvp(primals, tangents, *, u, sizes, given, wrt, value, mask):
         k_a = sum(new[:n_a])
         along = (step[:k_a], step[k_a:])
         terms.append(bind([*directions, along], (*given, new), wrt, False))
-    for k, (v, dv) in enumerate(zip(directions, d_directions, strict=True)):
+    for k, dv in enumerate(d_directions):
         changes = _leaves(*dv)
         here = tuple(not _is_zero(x) for x in changes)
         if not any(here):
@@ -361,8 +365,9 @@ def _total_transpose(cotangents, *args, u, sizes, given, wrt, value, mask):
 def _refuse_edge_tangents(live: tuple[bool, ...]) -> None:
     if any(live):
         raise TypeError(
-            "`edges` of a neighbor sum are data of the list (image shifts) and cannot be "
-            "differentiated; pass what depends on parameters through `params` or `nodes`."
+            "`edges` of a neighbor sum are data of the list (image shifts) and cannot "
+            "be differentiated; pass what depends on parameters through `params` or "
+            "`nodes`."
         )
 
 
@@ -415,7 +420,7 @@ def _install(primitive: Primitive, apply: Callable, jvp: Callable, transpose: Ca
     def abstract(*args: Any, **params: Any) -> list:
         structs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in args]
         shapes = jax.eval_shape(lambda *x: apply(*x, **params, dense=True), *structs)
-        return [jax.core.ShapedArray(s.shape, s.dtype) for s in shapes]
+        return [ShapedArray(s.shape, s.dtype) for s in shapes]
 
     primitive.def_impl(impl)
     primitive.def_abstract_eval(abstract)

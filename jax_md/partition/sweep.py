@@ -1,11 +1,11 @@
 """The loop under every neighbor sum: slot by slot, a vector of particles at a time.
 
-Rows are stored slot-major: ``slots[k, l]`` is the k-th neighbor of lane ``l``, packed
-towards small ``k``, with ``n`` where there is none. Lanes are particles in an order that
-keeps neighbors close in memory, ``order[l]`` being the particle of lane ``l``. A sweep
-adds up ``f(x_i, x_j, e_ij, t)`` over the slots of each lane; it never holds anything of
-the size of the list besides the list, and it visits no slot that is empty throughout a
-block of lanes, so spare capacity costs memory only.
+Rows are stored slot-major: ``slots[k, l]`` is the k-th neighbor of lane ``l``,
+packed towards small ``k``, with ``n`` where there is none. Lanes are particles in an
+order that keeps neighbors close in memory, ``order[l]`` being the particle of lane
+``l``. A sweep adds up ``f(x_i, x_j, e_ij, t)`` over the slots of each lane; it never
+holds anything of the size of the list besides the list, and it visits no slot that is
+empty throughout a block of lanes, so spare capacity costs memory only.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,17 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Int
 
 from .kernels import Kernels
-from .lanes import WIDEST, Lanes, TooWide, join, object_array, split
+from .lanes import WIDEST, Lanes, TooWide, join, object_array, split, structs
 
 # Lanes of one block: its vectors should stay in the cache of a core, and be long
 # enough for the loop over blocks to cost nothing.
 BLOCK = 16384
-# Lanes that one turn of the loop over slots should work on at least; small systems take
-# several slots a turn.
-TURN = 8192
+# Lanes that one turn of the loop over slots should work on; a turn takes several slots
+# to get there. XLA's CPU backend shares a vector among threads from 512 kB on.
+TURN = 131072
 
 
 class Rows(NamedTuple):
@@ -95,14 +96,16 @@ def sweep(
         return [*out, mask(*groups)[0]] if mask is not None else out
 
     closed = jax.make_jaxpr(both)(*(s for group in shapes for s in group))
-    outputs = closed.out_avals[:-1] if mask is not None else closed.out_avals
+    outputs = structs(closed.out_avals)
+    outputs = outputs[:-1] if mask is not None else outputs
     if not outputs or rows.slots.size == 0:
         n = rows.slots.shape[1]
         return [jnp.zeros((n, *o.shape), o.dtype) for o in outputs]
     layouts = (_Components, _Mapped)
     for layout in layouts:
         try:
-            run = _Sweep(layout(closed, nodes, edges, params, rows), rows, mask, dense)
+            values = layout(closed, nodes, edges, params, rows, dense)
+            run = _Sweep(values, rows, mask, dense)
             return run.total()
         except TooWide:
             if layout is layouts[-1]:
@@ -113,7 +116,7 @@ def sweep(
 class _Components:
     """Node values as one vector per component (see `jax_md.partition.lanes`)."""
 
-    def __init__(self, closed, nodes, edges, params, rows):
+    def __init__(self, closed, nodes, edges, params, rows, dense):
         self.params = list(params)
         self.shapes = [o.shape for o in closed.out_avals]
         self.dtypes = [o.dtype for o in closed.out_avals]
@@ -123,15 +126,15 @@ class _Components:
         self.own = [take(p, rows.order) for x in nodes for p in split(x).parts.flat]
         self.edges = [p for x in edges for p in split(x, 2).parts.flat]
         shapes = [x.shape[1:] for x in nodes] * 2 + [x.shape[2:] for x in edges]
-        self.kernels = Kernels(closed, shapes, len(self.own))
+        self.kernels = Kernels(closed, shapes, len(self.own), store=not dense)
 
     def terms(self, x: list, y: list, e: list, lanes: tuple[int, ...]) -> list[Array]:
         x = [jnp.broadcast_to(v, lanes) for v in x]
         return self.kernels([*x, *y, *e], self.params, lanes)
 
-    def accumulators(self, n: int) -> list[Array]:
+    def accumulators(self, *lanes: int) -> list[Array]:
         pairs = zip(self.sizes, self.dtypes, strict=True)
-        return [jnp.zeros(n, d) for size, d in pairs for _ in range(size)]
+        return [jnp.zeros(lanes, d) for size, d in pairs for _ in range(size)]
 
     def collect(self, vectors: list[Array], inverse: Array) -> list[Array]:
         vectors, values = [take(v, inverse) for v in vectors], []
@@ -144,9 +147,9 @@ class _Components:
 class _Mapped:
     """Node values as they come, ``[n, ...]``: for feature vectors."""
 
-    def __init__(self, closed, nodes, edges, params, rows):
+    def __init__(self, closed, nodes, edges, params, rows, dense):
         self.params = list(params)
-        self.call = jax.extend.core.jaxpr_as_fun(closed)
+        self.call = jaxpr_as_fun(closed)
         self.shapes = [o.shape for o in closed.out_avals]
         self.dtypes = [o.dtype for o in closed.out_avals]
         self.own = [take(x, rows.order) for x in nodes]
@@ -160,9 +163,9 @@ class _Mapped:
         x = [jnp.broadcast_to(v, lanes + v.shape[len(lanes) :]) for v in x]
         return list(call(*x, *y, *e, *self.params))
 
-    def accumulators(self, n: int) -> list[Array]:
+    def accumulators(self, *lanes: int) -> list[Array]:
         pairs = zip(self.shapes, self.dtypes, strict=True)
-        return [jnp.zeros((n, *shape), dtype) for shape, dtype in pairs]
+        return [jnp.zeros((*lanes, *shape), dtype) for shape, dtype in pairs]
 
     def collect(self, vectors: list[Array], inverse: Array) -> list[Array]:
         return [take(v, inverse) for v in vectors]
@@ -190,6 +193,7 @@ class _Sweep:
         n = self.n
         if self.dense:
             sums = self.turn(self.layout.own, 0, n, 0, self.capacity)
+            sums = _over_slots(sums, self.capacity)
         elif n <= 2 * BLOCK:
             sums = self.block(0, n)
         else:
@@ -213,16 +217,18 @@ class _Sweep:
 
         own = [cut(v) for v in self.layout.own]
         longest = jnp.max(cut(self.rows.count))
-        width = min(self.capacity, max(1, TURN // size))
+        width = min(self.capacity, -(-TURN // size))
         if width == self.capacity:
-            return self.turn(own, start, size, 0, width)
+            return _over_slots(self.turn(own, start, size, 0, width), width)
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
             part = self.turn(own, start, size, turn * width, width)
             return [s + p for s, p in zip(sums, part, strict=True)]
 
         turns = lax.div(longest + (width - 1), jnp.asarray(width, longest.dtype))
-        return lax.fori_loop(0, turns, body, self.layout.accumulators(size))
+        lanes = (size,) if width == 1 else (width, size)
+        sums = lax.fori_loop(0, turns, body, self.layout.accumulators(*lanes))
+        return _over_slots(sums, width)
 
     def turn(
         self, own: list[Array], start: Any, size: int, first: Any, width: int
@@ -250,7 +256,10 @@ class _Sweep:
 
         def kept(x: Array) -> Array:
             where = valid.reshape(valid.shape + (1,) * (x.ndim - valid.ndim))
-            x = jnp.where(where, x, jnp.zeros((), x.dtype))
-            return jnp.sum(x, axis=0, dtype=x.dtype) if width > 1 else x
+            return jnp.where(where, x, jnp.zeros((), x.dtype))
 
         return [kept(x) for x in terms]
+
+
+def _over_slots(terms: list[Array], width: int) -> list[Array]:
+    return [jnp.sum(x, axis=0, dtype=x.dtype) for x in terms] if width > 1 else terms

@@ -321,7 +321,7 @@ def _describe(state: Any, particle: int | None) -> str:
     parts = []
     for name in ("position", "force"):
         value = getattr(state, name, None)
-        if hasattr(value, "shape") and value.ndim == 2:
+        if hasattr(value, "shape") and np.ndim(value) == 2:
             row = np.array2string(np.asarray(value)[particle], precision=4)
             parts.append(f"{name} {row}")
     return f"One step earlier it had {' and '.join(parts)}. " if parts else ""

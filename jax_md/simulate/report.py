@@ -86,10 +86,9 @@ class Report:
             ("particles", f"{self.particles:,}"),
         ]
         if self.rebuilds is not None:
-            between = f", every {self.steps / self.rebuilds:.1f} steps"
-            rows.append(
-                ("rebuilds", f"{self.rebuilds:,}{between * bool(self.rebuilds)}")
-            )
+            between = self.steps / max(self.rebuilds, 1)
+            every = f", every {between:.1f} steps" if self.rebuilds else ""
+            rows.append(("rebuilds", f"{self.rebuilds:,}{every}"))
             rows.append(("capacity growths", f"{self.growths}"))
         rows += [
             ("compile", f"{self.compile_seconds:.2f} s"),

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import tree_map
 from jaxtyping import Array, Float, Int
 
@@ -175,7 +176,7 @@ def _is_symmetric(parameters: PairParameters) -> bool:
         if kind in (Kind.PAIR, Kind.SPECIES):
             leaves = jax.tree.leaves(parameters.shared[name])
             # A traced table may have any values.
-            if any(isinstance(x, jax.core.Tracer) for x in leaves):
+            if any(isinstance(x, Tracer) for x in leaves):
                 return False
             if not all(np.array_equal(x, np.swapaxes(x, 0, 1)) for x in leaves):
                 return False

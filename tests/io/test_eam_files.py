@@ -5,13 +5,14 @@ import pathlib
 import numpy as np
 import pytest
 
+from jax_md import io
 from jax_md.io import lammps
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 
 
 def test_funcfl():
-    tables = lammps.read_eam(DATA / "Cu_u3.eam")
+    tables = io.read_eam(DATA / "Cu_u3.eam")
     assert tables.elements == ("Cu",) and tables.lattice == ("FCC",)
     assert tables.embedding.shape == (1, 500)
     assert tables.density.shape == tables.pair.shape == (1, 1, 500)

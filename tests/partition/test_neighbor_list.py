@@ -34,7 +34,6 @@ def line(n, spacing=0.9):
 
 FAST = [
     ("free", 3, jnp.float64),
-    ("free in a box", 2, jnp.float32),
     ("outside the box", 3, jnp.float64),
     ("uneven", 3, jnp.float32),
     ("small", 3, jnp.float64),
@@ -42,7 +41,6 @@ FAST = [
     ("slab", 2, jnp.float64),
     ("triclinic outside", 3, jnp.float64),
     ("triclinic", 2, jnp.float32),
-    ("triclinic real", 2, jnp.float64),
 ]
 SLOW = [
     (name, d, dtype)
@@ -90,10 +88,10 @@ def test_pairs_of_larger_systems(name, cutoff):
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_particles(n):
-    for name in ("free", "outside the box"):
+    for name, formats in (("free", FORMATS[:1]), ("small", FORMATS)):
         g = geometry(name, 2)
         R = g.sample(n, 3) * 0.1
-        for format in FORMATS:  # noqa: A001
+        for format in formats:  # noqa: A001
             fns = neighbor_list(g.displacement, g.box, CUTOFF, format=format)
             neighbors = fns.allocate(R)
             assert_pairs(neighbors, g.distances(R), CUTOFF)
@@ -152,7 +150,9 @@ def test_cutoff_is_strict_and_includes_the_skin():
         (partition.OrderedSparse, True, (2, 190)),
     ],
 )
-@pytest.mark.parametrize("disable_cell_list", [True, False])
+@pytest.mark.parametrize(
+    "disable_cell_list", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_shapes_of_coincident_particles(format, mask_self, shape, disable_cell_list):  # noqa: A002
     fns = neighbor_list(
         space.periodic(100.0)[0],
@@ -184,6 +184,15 @@ def test_overflow_is_flagged_with_the_size_needed_and_sticks():
         assert str(neighbors.error) == "Partition Error: Neighbor list buffer overflow."
         with pytest.raises(RuntimeError, match="holds 0 entries.*Allocate it again"):
             neighbors.raise_if_overflowed()
+
+
+def test_a_row_that_is_full_is_flagged_while_pairs_have_room():
+    R = line(10)
+    neighbors = all_pairs(format=partition.Sparse).allocate(R)
+    star = 10.0 * R.at[1:4].set(0.09 * jnp.array([[1.0, 0], [-1.0, 0], [0, 1.0]]))
+    later = neighbors.update(star)
+    assert later.occupancy == 6 and later.slot_occupancy == 3
+    assert later.occupancy < later.max_occupancy and later.did_buffer_overflow
 
 
 def test_extra_capacity_and_multiplier():

@@ -10,7 +10,7 @@ import json
 import pathlib
 
 import numpy as np
-from lammps import lammps
+from lammps import lammps  # pyright: ignore[reportMissingImports]
 
 HERE = pathlib.Path(__file__).parent
 DATA = HERE.parent.parent / "examples" / "data"

@@ -13,6 +13,7 @@ import pytest
 from jax_md import io
 from jax_md.simulate.report import (
     NeighborListError,
+    Report,
     RunInterrupted,
     SimulationDiverged,
 )
@@ -81,6 +82,25 @@ def test_with_a_list_it_is_the_loop_by_hand():
     given = run(SIMULATOR, STATE, 60, neighbors=neighbors)
     same_bits(given.state, result.state)
     assert "rebuilds" in str(result.report)
+
+
+@pytest.mark.parametrize("rebuilds", [None, 0, 4])
+def test_a_report_prints(rebuilds):
+    text = str(
+        Report(
+            steps=10,
+            last_step=30,
+            particles=5,
+            rebuilds=rebuilds,
+            growths=0,
+            compile_seconds=1.0,
+            wall_seconds=2.0,
+            step_seconds=0.0,
+        )
+    )
+    assert "10 (to step 30)" in text
+    assert ("rebuilds" in text) == (rebuilds is not None)
+    assert ("every 2.5 steps" in text) == (rebuilds == 4)
 
 
 def test_growth_gives_the_run_with_a_large_list():

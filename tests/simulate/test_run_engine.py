@@ -5,11 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_md import io, space
+from jax_md import energy, io, simulate, space
 from jax_md.simulate.run import run
-
-energy = pytest.importorskip("jax_md.energy")
-simulate = pytest.importorskip("jax_md.simulate")
 
 SIDE, CUTOFF = 6.3, 2.0
 

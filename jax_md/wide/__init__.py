@@ -1,0 +1,29 @@
+"""Infinitely wide networks: their kernels, and what follows from them.
+
+The interface of the neural-tangents library: `stax` builds networks as triples
+``(init_fn, apply_fn, kernel_fn)``, `predict` trains them in closed form, the
+``empirical_*`` functions give the kernels of finite networks. Beyond it: `meanfield`,
+the theory of signals in deep networks, and `init`, initialisers that follow from it.
+
+Example:
+    >>> from jax_md.wide import stax
+    >>> _, _, kernel_fn = stax.serial(stax.Dense(512), stax.Erf(), stax.Dense(1))
+    >>> kernel_fn(x1, x2, get=("nngp", "ntk"))  # doctest: +SKIP
+"""
+
+# Functions named as their modules (`batch`, `linearize`) must be bound after both.
+from . import init as init
+from . import meanfield as meanfield
+from . import predict as predict
+from . import stax as stax
+from .batch import batch as batch
+from .empirical import NtkImplementation as NtkImplementation
+from .empirical import empirical_kernel_fn as empirical_kernel_fn
+from .empirical import empirical_nngp_fn as empirical_nngp_fn
+from .empirical import empirical_ntk_fn as empirical_ntk_fn
+from .empirical import empirical_ntk_vp_fn as empirical_ntk_vp_fn
+from .empirical import get_apply_fn_and_params as get_apply_fn_and_params
+from .kernel import Kernel as Kernel
+from .linearize import linearize as linearize
+from .linearize import taylor_expand as taylor_expand
+from .monte_carlo import monte_carlo_kernel_fn as monte_carlo_kernel_fn

@@ -1,0 +1,34 @@
+"""Mean field theory of deep networks at initialization."""
+
+from .batchnorm import BatchNormRate as BatchNormRate
+from .batchnorm import batchnorm_rate as batchnorm_rate
+from .convolution import conv_modes as conv_modes
+from .jacobian import JacobianMoments as JacobianMoments
+from .jacobian import jacobian_moments as jacobian_moments
+from .maps import alpha_q as alpha_q
+from .maps import c_fixed_point as c_fixed_point
+from .maps import c_map as c_map
+from .maps import chi as chi
+from .maps import q_fixed_point as q_fixed_point
+from .maps import q_map as q_map
+from .ntk import NtkDepth as NtkDepth
+from .ntk import NtkLimit as NtkLimit
+from .ntk import Spectrum as Spectrum
+from .ntk import ntk_by_depth as ntk_by_depth
+from .ntk import ntk_limit as ntk_limit
+from .ntk import ntk_spectrum as ntk_spectrum
+from .phase import CriticalPoint as CriticalPoint
+from .phase import MeanField as MeanField
+from .phase import critical_line as critical_line
+from .phase import critical_point as critical_point
+from .phase import mean_field as mean_field
+from .quadrature import expectation as expectation
+from .quadrature import pair_expectation as pair_expectation
+from .recurrent import Gate as Gate
+from .recurrent import RecurrentField as RecurrentField
+from .recurrent import critical_minimal_rnn as critical_minimal_rnn
+from .recurrent import gru as gru
+from .recurrent import lstm as lstm
+from .recurrent import minimal_rnn as minimal_rnn
+from .recurrent import minimal_rnn_correlation as minimal_rnn_correlation
+from .recurrent import vanilla_rnn as vanilla_rnn

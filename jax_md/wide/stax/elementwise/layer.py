@@ -1,0 +1,84 @@
+r"""The kernel rule of a nonlinearity applied to every unit.
+
+With pre-activations `u`, `v` of covariance :math:`\begin{pmatrix} p & c \\ c & q
+\end{pmatrix}`, a nonlinearity :math:`\phi` maps
+
+.. math:: K' = T(p, q, c) = E[\phi(u) \phi(v)], \qquad
+          \Theta' = \dot T(p, q, c) \, \Theta, \quad
+          \dot T = E[\phi'(u) \phi'(v)] = \partial T / \partial c .
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jax_md.wide import layout
+from jax_md.wide.kernel import Kernel
+from jax_md.wide.stax.requirements import Layer, shaped
+from jax_md.wide.stax.smoothness import Smoothness
+
+Array = jax.Array
+# (p, q, c) -> (T, its derivative in c)
+Moments = Callable[[Array, Array, Array], tuple[Array, Array]]
+
+
+def elementwise(
+    fn: Callable[[Array], Array],
+    moments: Moments,
+    smoothness: Smoothness | None = None,
+    before: Callable[[Kernel], None] | None = None,
+) -> Layer:
+    """Build a nonlinear layer.
+
+    Args:
+        fn: The nonlinearity, on arrays.
+        moments: ``moments(p, q, c) -> (T, dT/dc)``; arrays that broadcast.
+        smoothness: Derivatives that exist at coincident inputs; None for all.
+        before: Called on the kernel that comes in, to check it further.
+    """
+
+    def apply_fn(params: Any, inputs: Any, **unused: Any) -> Any:
+        del params
+        return fn(inputs)
+
+    def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
+        require_gaussian(k)
+        if before is not None:
+            before(k)
+        return transform(k, moments)
+
+    kernel_fn.smoothness = smoothness  # type: ignore[attr-defined]
+    return shaped(lambda shape: shape), apply_fn, kernel_fn
+
+
+def require_gaussian(k: Kernel) -> None:
+    """Refuse a kernel of activations that are not Gaussian."""
+    if not k.is_gaussian:
+        raise ValueError(
+            "this layer has a kernel for Gaussian inputs only, which an affine layer "
+            "makes; got the inputs of the network, or what `Flatten`, `Dropout` or a "
+            "nonlinearity left. Put `Dense`, `Conv` or another affine layer before it."
+        )
+
+
+def transform(k: Kernel, moments: Moments) -> Kernel:
+    """Apply a nonlinearity to all covariances of `k`."""
+    # Without a barrier the compiler evaluates a layer again in each of its consumers:
+    # a deep network compiles for long, and its angles are computed several times.
+    k = jax.lax.optimization_barrier(k)
+    var1, var2 = k.variances()
+    n_self = k.n_batch_self
+
+    def of(x: Array, n_batch: int, left: Array, right: Array) -> tuple[Array, Array]:
+        p, q = layout.pair_views(left, right, n_batch, k.diagonal_spatial)
+        return moments(p, q, x)
+
+    nngp, slope = of(k.nngp, 2, var1, var2)
+    return k.replace(
+        nngp=nngp,
+        ntk=slope * k.ntk if k.has_ntk else k.ntk,
+        cov1=of(k.cov1, n_self, var1, var1)[0],
+        cov2=None if k.cov2 is None else of(k.cov2, n_self, var2, var2)[0],
+        is_gaussian=False,
+    )
