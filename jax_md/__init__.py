@@ -12,6 +12,7 @@ from jax_md._compat import warn_if_broken_jax
 __version__ = "0.1.0"
 
 _MODULES = (
+    "adjoint",
     "dataclasses",
     "energy",
     "interpolate",

@@ -39,4 +39,7 @@ from .report import Report as Report
 from .report import Run as Run
 from .report import RunInterrupted as RunInterrupted
 from .report import SimulationDiverged as SimulationDiverged
+from .reversible import NVEReversibleState as NVEReversibleState
+from .reversible import ReversibleSimulator as ReversibleSimulator
+from .reversible import nve_reversible as nve_reversible
 from .run import run as run

@@ -1,0 +1,124 @@
+"""Reverse mode with little memory: from few stored states, or none at all."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .flat import Leaves, Problem, add, split
+from .guard import refuse_derivatives, refuse_reverse
+from .schedule import PULL, binomial
+
+_TWICE = (
+    "`Checkpointed` has no reverse mode of its gradient: take `jax.jvp` of `jax.grad` "
+    "for Hessian-vector products, or `Backprop()` for derivatives of any order."
+)
+_ONCE = (
+    "`Reversible` has first derivatives only: take `Backprop()` for derivatives of any "
+    "order, or `Checkpointed()` for Hessian-vector products."
+)
+
+
+def checkpointed(problem: Problem, slots: int, theta: Leaves, x: Leaves) -> Any:
+    """Roll out; gradients start from states stored by the binomial schedule.
+
+    One compiled loop over a table, whatever the number of steps.
+    """
+    schedule = binomial(problem.steps, slots)
+
+    def forward(theta: Leaves, x: Leaves) -> tuple[Any, Any]:
+        store = [jnp.zeros((slots, *a.shape), a.dtype) for a in x]
+
+        def move(theta: Leaves, x: Leaves, store: Leaves, slot: Any):
+            # The slot past the last stands for none.
+            store = [
+                s.at[slot].set(a, mode="drop") for s, a in zip(store, x, strict=True)
+            ]
+            return problem.step(theta, x), store
+
+        first = jnp.asarray(schedule.first)
+        x, store, seen = problem.run(theta, x, move, store, first)
+        return (x, seen), (theta, store)
+
+    def backward(kept: Any, bars: Any) -> tuple[Leaves, Leaves]:
+        theta, store = kept
+        x_bar, seen_bar = problem.cotangents(bars)
+        theta_bar = [jnp.zeros_like(a) for a in split(problem.theta_mask, theta)[0]]
+
+        def turn(carry: Any, row: Any) -> tuple[Any, None]:
+            store, theta_bar, x_bar = carry
+            slot, start, count, target = row
+            x = [s[slot] for s in store]
+            x = jax.lax.fori_loop(0, count, lambda _, x: problem.step(theta, x), x)
+
+            def keep() -> Any:
+                new = [s.at[target].set(a) for s, a in zip(store, x, strict=True)]
+                return new, theta_bar, x_bar
+
+            def pull() -> Any:
+                more, bar = problem.pull_back(theta, x, start + count, x_bar, seen_bar)
+                return store, add(theta_bar, more), bar
+
+            return jax.lax.cond(target == PULL, pull, keep), None
+
+        rows = jnp.asarray(schedule.rows)
+        carry, _ = jax.lax.scan(turn, (store, theta_bar, x_bar), rows)
+        store, theta_bar, x_bar = carry
+        theta_bar, x_bar = refuse_reverse((theta_bar, x_bar), _TWICE)
+        return problem.full(theta, [s[0] for s in store], theta_bar, x_bar)
+
+    rolled = jax.custom_vjp(problem.plain)
+    rolled.defvjp(forward, backward)
+    return rolled(theta, x)
+
+
+def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
+    """Roll out; gradients walk the trajectory back with the inverse of the step."""
+    inverse = problem.inverse
+    assert inverse is not None
+
+    def forward(theta: Leaves, x: Leaves) -> tuple[Any, Any]:
+        end, seen = problem.plain(theta, x)
+        return (end, seen), (theta, x, end)
+
+    def backward(kept: Any, bars: Any) -> tuple[Leaves, Leaves]:
+        theta, start, end = kept
+        x_bar, seen_bar = problem.cotangents(bars)
+        theta_bar = [jnp.zeros_like(a) for a in split(problem.theta_mask, theta)[0]]
+
+        def turn(k: Any, carry: Any) -> Any:
+            x, theta_bar, x_bar = carry
+            # Apart from the step that cotangents go through: fused with it, the
+            # inverse could round otherwise than the forward pass did.
+            x = jax.lax.optimization_barrier(inverse(theta, x))
+            i = problem.steps - 1 - k
+            more, x_bar = problem.pull_back(theta, x, i, x_bar, seen_bar)
+            return x, add(theta_bar, more), x_bar
+
+        carry = (end, theta_bar, x_bar)
+        x, theta_bar, x_bar = jax.lax.fori_loop(0, problem.steps, turn, carry)
+        same = _same(problem.state_mask, x, start)
+        theta_bar, x_bar = jax.tree.map(
+            lambda bar: jnp.where(same, bar, jnp.nan), (theta_bar, x_bar)
+        )
+        theta_bar, x_bar = refuse_derivatives((theta_bar, x_bar), _ONCE)
+        return problem.full(theta, start, theta_bar, x_bar)
+
+    rolled = jax.custom_vjp(problem.plain)
+    rolled.defvjp(forward, backward)
+    return rolled(theta, x)
+
+
+def _same(mask: list[bool], a: Leaves, b: Leaves) -> Any:
+    """Whether two states agree in all integers; in all numbers, if they have none.
+
+    Flags need not: that of an overflow, once set, stays.
+    """
+    pairs = list(zip(a, b, strict=True))
+    integers = [
+        pair
+        for pair, real in zip(pairs, mask, strict=True)
+        if not real and pair[0].dtype != bool
+    ]
+    equal = [jnp.all(x == y) for x, y in integers or pairs]
+    return jnp.all(jnp.stack(equal))

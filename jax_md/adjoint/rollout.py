@@ -1,0 +1,201 @@
+"""Many steps as one differentiable function, with the method as a value."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from . import backprop as _backprop
+from . import forward as _forward
+from . import reverse as _reverse
+from .flat import Flat, Problem, differentiable, is_key, strong, trace
+from .methods import (
+    Backprop,
+    Checkpointed,
+    Forward,
+    Method,
+    Reversible,
+    Truncated,
+    check_count,
+)
+from .tempering import temper
+
+_BACKPROP = Backprop()
+
+
+def rollout(
+    step: Callable[[Any, Any], Any],
+    params: Any,
+    state: Any,
+    steps: int,
+    method: Method = _BACKPROP,
+    observe: Callable[[Any], Any] | None = None,
+    every: int = 1,
+) -> tuple[Any, Any]:
+    """Take many steps; differentiable with respect to parameters and the start.
+
+    Values are those of stepping in a loop, whatever the method. Derivatives are with
+    respect to every floating-point array of `params` and `state`, and of what `step`
+    and `observe` close over.
+
+    Args:
+        step: ``step(params, state) -> state``; the structure, shapes and dtypes of the
+            state stay as they are. `Reversible` needs a `ReversibleStep`.
+        params: Tree of arrays.
+        state: Tree of arrays; integers and random keys are moved along.
+        steps: How many steps, at least one, a Python integer.
+        method: How to differentiate; `Backprop` by default.
+        observe: ``observe(state)``, a tree of arrays to record.
+        every: Record after each so many steps; divides `steps`.
+
+    Returns:
+        ``(state, observables)``: the last state, and the observables stacked along a
+        new first axis of length ``steps / every``, or None without `observe`.
+
+    Raises:
+        TypeError: If `steps` or `every` is no Python integer, if `method` is none of
+            the methods, if `step` changes the structure or a dtype of the state, or if
+            `Reversible` gets a step without an inverse.
+        ValueError: If `steps` or `every` is less than one, or `every` does not divide
+            `steps`, or the step changes a shape.
+
+    Example:
+        >>> def step(k, state):
+        ...     x, p = state
+        ...     p = p - 0.1 * k * x
+        ...     return x + 0.1 * p, p
+        >>> def loss(k):
+        ...     (x, p), _ = rollout(step, k, (1.0, 0.0), 100, Checkpointed(slots=5))
+        ...     return x**2
+        >>> gradient = jax.grad(loss)(1.0)
+    """
+    if not isinstance(method, Method):
+        raise TypeError(
+            "`method` must be `Backprop()`, `Checkpointed()`, `Reversible()`, "
+            f"`Forward()` or `Truncated(window)`; got {method!r}."
+        )
+    steps = check_count("steps", steps)
+    every = check_count("every", every)
+    if observe is not None and steps % every:
+        raise ValueError(f"`every` must divide `steps`; got {every} and {steps}.")
+    if observe is None:
+        every = 1
+
+    leaves, structure = jax.tree.flatten(state)
+    leaves = [strong(x) for x in leaves]
+    state = jax.tree.unflatten(structure, leaves)
+    params_leaves, params_structure = jax.tree.flatten(params)
+    params = jax.tree.unflatten(params_structure, [strong(p) for p in params_leaves])
+
+    # Keys travel as their bits, so that they can be stored like any array.
+    key_kinds = [jax.random.key_impl(x) if is_key(x) else None for x in leaves]
+
+    def bits(state: Any) -> list[Any]:
+        return [
+            jax.random.key_data(x) if is_key(x) else x for x in jax.tree.leaves(state)
+        ]
+
+    def from_bits(x: list[Any]) -> Any:
+        keyed = [
+            a if kind is None else jax.random.wrap_key_data(a, impl=kind)
+            for a, kind in zip(x, key_kinds, strict=True)
+        ]
+        return jax.tree.unflatten(structure, keyed)
+
+    clip, decay = getattr(method, "clip", None), getattr(method, "decay", 1.0)
+
+    def on_bits(name: str, fn: Callable, tempered: bool = True) -> Flat:
+        def moved(params: Any, x: list[Any]) -> list[Any]:
+            if tempered:
+                x = temper(x, clip, decay)
+            new = fn(params, from_bits(x))
+            _check_state(name, state, new)
+            return bits(new)
+
+        return trace(moved, params, bits(state))
+
+    traced = {"step": on_bits("step", step)}
+    if isinstance(method, Reversible):
+        forward, inverse = (getattr(step, n, None) for n in ("forward", "inverse"))
+        if not callable(forward) or not callable(inverse):
+            raise TypeError(
+                "`Reversible` needs a step with an exact inverse, such as "
+                "`adjoint.ReversibleStep(forward, inverse)`; got "
+                f"{type(step).__name__}. `Checkpointed` takes any step."
+            )
+        traced["inverse"] = on_bits("step.inverse", inverse, tempered=False)
+        tangent_step = getattr(step, "tangent_step", None)
+        if tangent_step is not None:
+            traced["tangent_step"] = on_bits("step.tangent_step", tangent_step)
+    watch = observe or (lambda state: ())
+    traced["observe"] = trace(lambda x: watch(from_bits(x)), bits(state))
+
+    # All parameters in one list: those given, then what each function closes over.
+    theta = jax.tree.leaves(params)
+    where: dict[str, slice] = {}
+    for name, flat in traced.items():
+        where[name] = slice(len(theta), len(theta) + len(flat.consts))
+        theta = theta + [strong(c) for c in flat.consts]
+    given = len(params_leaves)
+
+    def function(name: str) -> Callable:
+        flat, part = traced[name], where[name]
+        if name == "observe":
+            return lambda theta, x: flat.call(theta[part], x)
+        return lambda theta, x: flat.call(theta[part], [*theta[:given], *x])
+
+    x = bits(state)
+    move = function("step")
+    seen_leaves, seen_structure = jax.tree.flatten(traced["observe"].shape)
+    problem = Problem(
+        step=move,
+        inverse=function("inverse") if "inverse" in traced else None,
+        tangent_step=function("tangent_step") if "tangent_step" in traced else move,
+        observe=function("observe"),
+        theta_mask=differentiable(theta),
+        state_mask=differentiable(x),
+        observable_mask=differentiable(seen_leaves),
+        steps=steps,
+        every=every,
+    )
+    match method:
+        case Backprop():
+            end, seen = _backprop.backprop(problem, theta, x, method.remat)
+        case Truncated():
+            end, seen = _backprop.backprop(
+                problem, theta, x, method.remat, method.window
+            )
+        case Checkpointed():
+            slots = method.slots_for(steps)
+            end, seen = _reverse.checkpointed(problem, slots, theta, x)
+        case Reversible():
+            end, seen = _reverse.reversible(problem, theta, x)
+        case Forward():
+            end, seen = _forward.forward(problem, theta, x)
+    observables = jax.tree.unflatten(seen_structure, seen) if observe else None
+    return from_bits(end), observables
+
+
+def _check_state(name: str, old: Any, new: Any) -> None:
+    expected, got = jax.tree.structure(old), jax.tree.structure(new)
+    if expected != got:
+        raise TypeError(
+            f"`{name}` must return a state of the structure it was given, {expected}; "
+            f"got {got}."
+        )
+    before, _ = jax.tree_util.tree_flatten_with_path(old)
+    for (path, a), b in zip(before, jax.tree.leaves(new), strict=True):
+        at = jax.tree_util.keystr(path) or "itself"
+        kind = b.dtype if is_key(b) else jnp.result_type(b)
+        if kind != a.dtype:
+            raise TypeError(
+                f"`{name}` must keep the dtypes of the state; {at} went in as "
+                f"{a.dtype} and came out as {kind}. Cast it in the step, or start from "
+                "a state of that type."
+            )
+        if jnp.shape(a) != jnp.shape(b):
+            raise ValueError(
+                f"`{name}` must keep the shapes of the state; {at} went in as "
+                f"{jnp.shape(a)} and came out as {jnp.shape(b)}."
+            )
