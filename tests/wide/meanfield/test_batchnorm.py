@@ -23,7 +23,7 @@ def test_relu(batch_size):
     np.testing.assert_allclose((rate.q, rate.c), (0.5, j1), rtol=1e-10)
 
 
-@pytest.mark.parametrize("batch_size", [4, 16])
+@pytest.mark.parametrize("batch_size", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_linear_is_the_least(batch_size):
     least = meanfield.batchnorm_rate(lambda x: 3.0 * x + 1.0, batch_size).growth
     np.testing.assert_allclose(least, (batch_size - 2) / (batch_size - 3), rtol=1e-10)

@@ -37,6 +37,7 @@ def test_critical_tanh():
     )
 
 
+@pytest.mark.slow
 def test_critical_relu():
     entries = by_depth(jax.nn.relu, 2.0, 0.0)
     np.testing.assert_allclose(entries.diagonal, np.arange(1, DEPTH + 1), rtol=1e-9)

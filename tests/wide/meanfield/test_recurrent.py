@@ -52,6 +52,7 @@ def test_gru():
     np.testing.assert_allclose((unit.Q, unit.chi), (0.1717, 0.3649), rtol=3e-4)
 
 
+@pytest.mark.slow
 def test_gru_against_simulation():
     """A wide cell with weights drawn anew at each step."""
     forget, reset, candidate = Gate(0.5, 0.6, 1.0), Gate(0.8, 0.5), Gate(1.2, 0.7)
