@@ -19,7 +19,11 @@ from jaxtyping import Array
 from .grid import Grid, Sorted, runs, sort_particles
 from .kernels import Kernels
 from .lanes import TooWide, split
-from .sweep import BLOCK, Rows, take
+from .sweep import Rows, in_parallel, take
+
+
+# Lanes of one block: long enough for threads to share the popping of bits.
+BLOCK = 131072
 
 
 class Room(NamedTuple):
@@ -144,9 +148,17 @@ class _Search:
             bits = jnp.where(hit, bit, jnp.uint32(0))
             return lax.reduce(bits, np.uint32(0), lax.bitwise_or, (1,))
 
+        def all_columns(words_of):
+            def body(k, words):
+                k = in_parallel(k)
+                run = [lax.dynamic_index_in_dim(v, k, 0, False) for v in (begin, end)]
+                return lax.dynamic_update_slice_in_dim(words, words_of(run)[None], k, 0)
+
+            none = jnp.zeros((columns, size), jnp.uint32)
+            return lax.fori_loop(0, columns, body, none)
+
         def first_windows():
-            first = jnp.int32(0)
-            return lax.map(lambda run: column(run[0], run[1], first), (begin, end))
+            return all_columns(lambda run: column(run[0], run[1], jnp.int32(0)))
 
         if self.room.windows == 1:
             return first_windows()
@@ -158,7 +170,7 @@ class _Search:
                 none = jnp.zeros(size, jnp.uint32)
                 return lax.cond(longer, lambda: column(run[0], run[1], w), lambda: none)
 
-            found = lax.map(more, (begin, end))
+            found = all_columns(more)
             return lax.dynamic_update_slice_in_dim(words, found, w * columns, 0)
 
         words = jnp.zeros((self.room.windows * columns, size), jnp.uint32)
@@ -196,6 +208,7 @@ class _Search:
 
         def pop(k, carry):
             rows, word, at = carry
+            k = in_parallel(k)
             empty = word == 0
             hop = take(following, jnp.minimum(at + 1, total) * size + lane)
             at = jnp.where(empty, hop, at)

@@ -211,11 +211,14 @@ def neighbor_list(
         )
         if skin == 0:
             return refresh(position, box_now, neighbors, kwargs)
-        return lax.cond(
-            is_stale(position, box_now, neighbors, kwargs),
-            lambda: refresh(position, box_now, neighbors, kwargs),
-            lambda: neighbors,
-        )
+        due = is_stale(position, box_now, neighbors, kwargs)
+
+        # A loop of at most one turn: it leaves the list where it is, while a `cond`
+        # would copy it through the branch that does nothing, at every step.
+        def once(carry: tuple) -> tuple:
+            return jnp.zeros_like(due), refresh(position, box_now, carry[1], kwargs)
+
+        return lax.while_loop(lambda carry: carry[0], once, (due, neighbors))[1]
 
     # One system after the other under `vmap`: a batched `cond` would rebuild always.
     sequential = jax.custom_batching.sequential_vmap(update_core)

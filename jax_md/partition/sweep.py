@@ -23,7 +23,7 @@ from .lanes import WIDEST, Lanes, TooWide, join, object_array, split, structs
 
 # Lanes of one block: its vectors should stay in the cache of a core, and be long
 # enough for the loop over blocks to cost nothing.
-BLOCK = 16384
+BLOCK = 65536
 # Lanes that one turn of the loop over slots should work on; a turn takes several slots
 # to get there. XLA's CPU backend shares a vector among threads from 512 kB on.
 TURN = 131072
@@ -44,6 +44,16 @@ PairFn = Callable[[list, list, list, list], list]
 def take(x: Any, index: Any) -> Any:
     """``x[index]`` along the first axis for indices known to be in bounds."""
     return x.at[index].get(mode="promise_in_bounds")
+
+
+def in_parallel(counter: Array) -> Array:
+    """Return the counter of a loop, in a way that keeps the loop on all threads.
+
+    XLA's CPU backend turns a loop of elementwise operations into one function that runs
+    on one thread, however long its vectors are; one that sorts something it leaves
+    alone. Two numbers take no time to sort.
+    """
+    return lax.sort(jnp.stack([counter, counter + 1]))[0]
 
 
 def element(x: Any) -> jax.ShapeDtypeStruct:
@@ -222,7 +232,7 @@ class _Sweep:
             return _over_slots(self.turn(own, start, size, 0, width), width)
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
-            part = self.turn(own, start, size, turn * width, width)
+            part = self.turn(own, start, size, in_parallel(turn) * width, width)
             return [s + p for s, p in zip(sums, part, strict=True)]
 
         turns = lax.div(longest + (width - 1), jnp.asarray(width, longest.dtype))
