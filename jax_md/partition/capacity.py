@@ -17,7 +17,7 @@ _ROOM = 1.25
 
 def guess_room(n: int, grid: Grid) -> Room:
     """Sizes to try first: enough for a homogeneous system, so that most build once."""
-    slots = min(max(n - 1, 0), 128)
+    slots = min(max(n - 1, 0), 96)
     turn = 2 * grid.reach[-1]
     share = n / (grid.columns * grid.cells[-1])
     run = int(min(n, 2 * share * (turn + 1) + 12))
