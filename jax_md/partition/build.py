@@ -21,7 +21,6 @@ from .kernels import Kernels
 from .lanes import TooWide, split
 from .sweep import Rows, in_parallel, take
 
-
 # Lanes of one block: long enough for threads to share the popping of bits.
 BLOCK = 131072
 
