@@ -22,3 +22,18 @@ if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
 def dtype(request: pytest.FixtureRequest):
     """Each floating-point type of positions in turn."""
     return request.param
+
+
+# Folders whose programs run once or twice on a few numbers, so that compiling is the
+# cost. The engine and the runs are tested as users compile them, and so is all slow.
+HURRIED = {"adjoint", "contract", "energy", "quantity", "smap", "space", "wide"}
+
+
+@pytest.fixture(autouse=True)
+def _quick_compilation(request: pytest.FixtureRequest):
+    folder = request.path.relative_to(ROOT / "tests").parts[0]
+    hurry = folder in HURRIED and request.node.get_closest_marker("slow") is None
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", hurry)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

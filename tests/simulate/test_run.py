@@ -486,7 +486,12 @@ def test_killed_and_run_again_gives_the_same_bits(tmp_path):
         return subprocess.Popen(
             [sys.executable, "-c", KILLED, tmp_path / "c.npz", tmp_path / name],
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.getcwd(), "JAX_ENABLE_X64": "1"},
+            env=os.environ
+            | {
+                "PYTHONPATH": os.getcwd(),
+                "JAX_ENABLE_X64": "1",
+                "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+            },
         )
 
     child = launch("a.npy")

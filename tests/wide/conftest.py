@@ -1,4 +1,4 @@
-"""Shapes of kernels must match without rank promotion; programs compile in a hurry."""
+"""Shapes of kernels must match without rank promotion."""
 
 import jax
 import pytest
@@ -8,12 +8,3 @@ import pytest
 def _no_rank_promotion():
     with jax.numpy_rank_promotion("raise"):
         yield
-
-
-@pytest.fixture(autouse=True)
-def _quick_compilation():
-    """Each program here runs once or twice on a few numbers: compiling is the cost."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
