@@ -25,9 +25,9 @@ PYTHON_OLDEST ?= $(shell for python in \
 # What the oldest supported stack is asked: the engine, without the optional extras.
 OLDEST_JAX := 0.10.1
 OLDEST_TESTS = tests/test_import.py tests/test_util.py tests/test_dataclasses.py \
-	tests/test_units.py tests/test_interpolate.py tests/space tests/adjoint \
-	tests/partition tests/smap tests/quantity tests/energy tests/simulate \
-	tests/minimize
+	tests/test_units.py tests/test_interpolate.py tests/space/test_derivatives.py \
+	tests/partition/test_lanes.py tests/partition/test_neighbor_sum.py \
+	tests/energy/test_pair_functions.py tests/minimize
 
 .PHONY: help demo test test-slow test-all test-oldest run-oldest lint format bench peers clean
 .DELETE_ON_ERROR:
