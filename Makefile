@@ -27,7 +27,7 @@ OLDEST_JAX := 0.10.1
 OLDEST_TESTS = tests/test_import.py tests/test_util.py tests/test_dataclasses.py \
 	tests/test_units.py tests/test_interpolate.py tests/space/test_derivatives.py \
 	tests/partition/test_lanes.py tests/partition/test_neighbor_sum.py \
-	tests/energy/test_pair_functions.py tests/minimize
+	tests/energy/test_pair_functions.py
 
 .PHONY: help demo test test-slow test-all test-oldest run-oldest lint format bench peers clean
 .DELETE_ON_ERROR:

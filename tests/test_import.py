@@ -82,6 +82,7 @@ def public_objects():
                 yield f"{info.name}.{name}", value
 
 
+@pytest.mark.extra
 def test_every_public_name_has_a_docstring():
     bare = []
     for name, value in public_objects():
