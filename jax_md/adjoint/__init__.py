@@ -1,8 +1,10 @@
-"""How a rollout is differentiated: one function, the method as a value.
+"""Derivatives of rollouts, the method as a value, and of minima.
 
 Knows nothing of particles: a step is any ``(params, state) -> state``.
 """
 
+from .implicit import Minimum as Minimum
+from .implicit import minimum as minimum
 from .methods import Backprop as Backprop
 from .methods import Checkpointed as Checkpointed
 from .methods import Forward as Forward
