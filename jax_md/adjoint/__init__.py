@@ -1,8 +1,12 @@
 """How a rollout is differentiated: one function, the method as a value.
 
+Beside it, estimators of the gradients of averages: of random paths by their scores.
+All take the parameters first: ``energy_fn(params, R)``, ``loss(params, path)``.
+
 Knows nothing of particles: a step is any ``(params, state) -> state``.
 """
 
+from .estimate import Estimate as Estimate
 from .methods import Backprop as Backprop
 from .methods import Checkpointed as Checkpointed
 from .methods import Forward as Forward
@@ -11,3 +15,8 @@ from .methods import Reversible as Reversible
 from .methods import Truncated as Truncated
 from .reversible_step import ReversibleStep as ReversibleStep
 from .rollout import rollout as rollout
+from .score import pathwise_gradient as pathwise_gradient
+from .score import score_gradient as score_gradient
+from .score import score_loss as score_loss
+from .score_paths import brownian_log_prob as brownian_log_prob
+from .score_paths import langevin_log_prob as langevin_log_prob
