@@ -83,7 +83,7 @@ def leading_axis(samples: Any) -> int:
     if len(lengths) != 1 or lengths == {()}:
         raise ValueError(
             "samples must be a tree of arrays with one leading axis in common; got "
-            f"the lengths {sorted(x[0] if x else 'none' for x in lengths)}."
+            f"the lengths {sorted(str(x[0]) if x else 'none' for x in lengths)}."
         )
     return lengths.pop()[0]
 
