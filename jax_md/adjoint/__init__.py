@@ -9,6 +9,9 @@ Knows nothing of particles: a step is any ``(params, state) -> state``.
 
 from .estimate import Estimate as Estimate
 from .fluctuation import fluctuation_gradient as fluctuation_gradient
+from .losses import Labelled as Labelled
+from .losses import force_matching as force_matching
+from .losses import relative_entropy as relative_entropy
 from .methods import Backprop as Backprop
 from .methods import Checkpointed as Checkpointed
 from .methods import Forward as Forward
