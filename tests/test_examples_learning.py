@@ -3,9 +3,10 @@
 Errors of averages are those that the examples report.
 """
 
+import numpy as np
 import pytest
 
-from examples import colloid_protocol
+from examples import colloid_protocol, self_assembly
 
 SIGMAS = 4
 
@@ -36,3 +37,19 @@ def test_the_protocol_falls_to_the_optimum(tmp_path):
     assert found["jarzynski"] == pytest.approx(1, abs=0.08)
     assert found["works"][0][1] > found["works"][5][1] + 0.05
     assert (tmp_path / "protocol.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_clusters_form_at_the_wanted_rate(tmp_path):
+    found = self_assembly.main(smoke=True, output=tmp_path)
+    error = np.hypot(found["score error"], found["difference error"])
+    assert found["score gradient"] == pytest.approx(
+        found["difference"], abs=SIGMAS * error
+    )
+    assert found["score gradient"] > 3 * found["score error"]
+    assert found["pathwise gradient"] == 0  # yes or no has no derivative
+    assert found["error"] < 0.04
+    assert found["rate before"] < 0.5
+    # A step of the descent moves by the noise of the gradient, too.
+    assert found["rate"] == pytest.approx(found["target"], abs=0.15)
+    assert (tmp_path / "assembly.png").stat().st_size > 0

@@ -161,6 +161,7 @@ class Fit(NamedTuple):
     Attributes:
         params: The last parameters.
         ensemble: The last samples drawn.
+        history: Parameters before each update, a list.
         loss: Loss before each update, a list.
         effective: Fraction of the samples that was effective for it, a list.
         did_resample: Whether samples were drawn for it, a list.
@@ -168,6 +169,7 @@ class Fit(NamedTuple):
 
     params: Any
     ensemble: Ensemble
+    history: list[Any]
     loss: list[float]
     effective: list[float]
     did_resample: list[bool]
@@ -212,7 +214,7 @@ def reweighted_fit(
 
     collect = jax.jit(reweighting.collect)
     state, ensemble = optimizer.init(params), None
-    fit: Fit = Fit(params, None, [], [], [])  # type: ignore[arg-type]
+    fit: Fit = Fit(params, None, [], [], [], [])  # type: ignore[arg-type]
     for _ in range(updates):
         value = slope = None
         fraction = -1.0
@@ -223,6 +225,7 @@ def reweighted_fit(
             key, draw = jax.random.split(key)
             ensemble = collect(params, sample(params, draw, ensemble))
             value, slope, fraction = look(params, ensemble)
+        fit.history.append(params)
         fit.loss.append(float(value))
         fit.effective.append(float(fraction))
         fit.did_resample.append(did_resample)

@@ -176,7 +176,8 @@ def test_a_fit_draws_again_only_when_it_has_to():
         jax.random.key(0),
         threshold=0.9,
     )
-    assert len(fit.loss) == len(fit.effective) == len(fit.did_resample) == 40
+    assert {len(x) for x in fit[2:]} == {40}
+    assert fit.history[0]["a"] == 0.5 != fit.history[1]["a"]
     assert 2 <= sum(fit.did_resample) == len(drawn) < 20 and fit.did_resample[0]
     for fraction, did in zip(fit.effective, fit.did_resample, strict=True):
         assert fraction >= 0.9 and (not did or fraction > 1 - 1e-9)
