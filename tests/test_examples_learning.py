@@ -6,7 +6,7 @@ Errors of averages are those that the examples report.
 import numpy as np
 import pytest
 
-from examples import colloid_protocol, self_assembly
+from examples import colloid_protocol, rdf_fit, self_assembly
 
 SIGMAS = 4
 
@@ -53,3 +53,18 @@ def test_clusters_form_at_the_wanted_rate(tmp_path):
     # A step of the descent moves by the noise of the gradient, too.
     assert found["rate"] == pytest.approx(found["target"], abs=0.15)
     assert (tmp_path / "assembly.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_both_ways_find_the_potential_of_a_radial_distribution(tmp_path):
+    found = rdf_fit.main(smoke=True, output=tmp_path)
+    assert found["start loss"] > 0.05
+    assert np.max(found["target"]) == pytest.approx(2.1, abs=0.1)
+    assert found["target"][-1] == pytest.approx(1, abs=0.05)
+    for name in ("reweighting", "trajectory"):
+        fit = found[name]
+        assert fit["loss"] < 0.003, name
+        assert fit["sigma"] == pytest.approx(rdf_fit.TRUTH["sigma"], abs=0.03), name
+        # Attraction shapes a dense fluid less than repulsion does.
+        assert fit["epsilon"] == pytest.approx(rdf_fit.TRUTH["epsilon"], abs=0.35), name
+    assert (tmp_path / "rdf.png").stat().st_size > 0
