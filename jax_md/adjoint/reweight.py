@@ -213,22 +213,25 @@ def reweighted_fit(
         return *jax.value_and_grad(of)(params), fraction
 
     collect = jax.jit(reweighting.collect)
-    state, ensemble = optimizer.init(params), None
-    fit: Fit = Fit(params, None, [], [], [], [])  # type: ignore[arg-type]
-    for _ in range(updates):
-        value = slope = None
-        fraction = -1.0
-        if ensemble is not None:
-            value, slope, fraction = look(params, ensemble)
-        did_resample = not fraction >= threshold
-        if did_resample:
-            key, draw = jax.random.split(key)
-            ensemble = collect(params, sample(params, draw, ensemble))
+
+    def drawn(params: Any, ensemble: Ensemble | None, turn: int) -> Ensemble:
+        draw = jax.random.fold_in(key, turn)
+        return collect(params, sample(params, draw, ensemble))
+
+    ensemble = drawn(params, None, 0)
+    state = optimizer.init(params)
+    fit = Fit(params, ensemble, [], [], [], [])
+    for turn in range(updates):
+        value, slope, fraction = look(params, ensemble)
+        # Also where the fraction is not a number.
+        stale = turn > 0 and not fraction >= threshold
+        if stale:
+            ensemble = drawn(params, ensemble, turn)
             value, slope, fraction = look(params, ensemble)
         fit.history.append(params)
         fit.loss.append(float(value))
         fit.effective.append(float(fraction))
-        fit.did_resample.append(did_resample)
+        fit.did_resample.append(stale or turn == 0)
         change, state = optimizer.update(slope, state, params)
         params = jax.tree.map(lambda p, c: p + c, params, change)
     return fit._replace(params=params, ensemble=ensemble)

@@ -24,14 +24,14 @@ class BrownianState:
 
 
 def diffuse(
-    state: BrownianState,
+    state: Any,
     shift_fn: ShiftFn,
     force: Position,
     dt: Any,
     kT: Any,
     gamma: Any,
     **kwargs: Any,
-) -> BrownianState:
+) -> Any:
     r"""Move by a force and by noise, ``R <- shift(R, dt nu F + sqrt(2 kT dt nu) xi)``.
 
     Both in one shift: in single precision the drift of a short step can be less than
