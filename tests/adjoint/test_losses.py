@@ -78,7 +78,7 @@ def test_relative_entropy_and_its_gradient_are_those_of_quadrature(at, data, mod
 
 def test_relative_entropy_is_least_where_the_data_come_from(data, model):
     params, step = MODEL, jax.jit(jax.value_and_grad(loss))
-    hessian = jax.hessian(divergence)(MODEL)
+    hessian = jax.jit(jax.hessian(divergence))(MODEL)
     names = list(PARAMS)
     H = np.array([[np.ravel(hessian[a][b])[0] for b in names] for a in names])
     for _ in range(12):
@@ -102,7 +102,7 @@ def test_free_energy_and_average_of_the_slope(model):
     def part(params):  # at the origin the energy of the data is zero
         return loss(params, (jnp.zeros((1, 1)), model))
 
-    slope = jax.grad(part)(MODEL)
+    slope = jax.jit(jax.grad(part))(MODEL)
     truth = jax.grad(lambda p: -free_energy(p) / KT)(MODEL)
     np.testing.assert_allclose(slope["a"], truth["a"], atol=0.005)
     expected = -exact(MODEL, lambda p, R: R[0] ** 4) / KT
@@ -121,9 +121,9 @@ def test_force_matching_is_the_mean_square_error(data):
     square = np.mean((da * x + 4 * db * x**3 - dc) ** 2)
     energy = np.mean((da * x**2 / 2 + db * x**4 - dc * x) ** 2)
     for size in (None, 64):
-        alone = adjoint.force_matching(energy_fn, batch_size=size)
+        alone = jax.jit(adjoint.force_matching(energy_fn, batch_size=size))
         np.testing.assert_allclose(alone(MODEL, labelled), square)
-        both = adjoint.force_matching(energy_fn, 0.3, 2.0, batch_size=size)
+        both = jax.jit(adjoint.force_matching(energy_fn, 0.3, 2.0, size))
         expected = 0.3 * square + 2 * energy
         np.testing.assert_allclose(both(MODEL, labelled), expected)
         assert both(PARAMS, labelled) == 0
@@ -140,7 +140,8 @@ def test_noisy_forces_give_the_mean_force():
     labelled = adjoint.Labelled(R, jax.vmap(lambda R: force(PARAMS, R))(R) + noise)
     fn = adjoint.force_matching(energy_fn)
     # The loss is quadratic in these parameters: one step of Newton's method.
-    slope, hessian = jax.grad(fn)(MODEL, labelled), jax.hessian(fn)(MODEL, labelled)
+    both = jax.jit(lambda p: (jax.grad(fn)(p, labelled), jax.hessian(fn)(p, labelled)))
+    slope, hessian = both(MODEL)
     names = list(PARAMS)
     H = np.array([[np.ravel(hessian[a][b])[0] for b in names] for a in names])
     move = np.linalg.solve(H, [np.ravel(slope[name])[0] for name in names])
@@ -153,12 +154,17 @@ def test_noisy_forces_give_the_mean_force():
 def test_precision(dtype):
     params = jax.tree.map(lambda x: x.astype(dtype), MODEL)
     R = draw(PARAMS, 50, 0).astype(dtype)
-    ensemble = reweighting.collect(params, R)
     fit = adjoint.force_matching(energy_fn, 1.0, 0.5)
-    labelled = adjoint.Labelled(R, 0 * R, 0 * R[:, 0])
-    for fn, result in ((loss, (R, ensemble)), (fit, labelled)):
-        for leaf in jax.tree.leaves(jax.value_and_grad(fn)(params, result)):
-            assert leaf.dtype == dtype
+
+    @jax.jit
+    def both(params, R):
+        ensemble = reweighting.collect(params, R)
+        labelled = adjoint.Labelled(R, 0 * R, 0 * R[:, 0])
+        results = ((loss, (R, ensemble)), (fit, labelled))
+        return [jax.value_and_grad(fn)(params, result) for fn, result in results]
+
+    for leaf in jax.tree.leaves(both(params, R)):
+        assert leaf.dtype == dtype
 
 
 def test_refusals(data):

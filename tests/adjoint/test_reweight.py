@@ -45,7 +45,7 @@ def check(found, expected):
 def test_averages_are_those_of_quadrature(params, ensemble):
     found = jax.jit(lambda e: reweighting.estimate(params, e, observable, 50))(ensemble)
     check(found, exact(params))
-    value = reweighting.average(params, ensemble, observable)
+    value = jax.jit(lambda e: reweighting.average(params, e, observable))(ensemble)
     for a, b in pairs(value, found.value):
         np.testing.assert_allclose(a, b, rtol=1e-12)
     off = exact(MOVED)["square"] - exact(PARAMS)["square"]
@@ -74,11 +74,11 @@ def test_other_temperatures_and_their_derivative(ensemble):
     def of(kT):
         return reweighting.average(PARAMS, ensemble, observable, kT=kT)
 
-    found = reweighting.estimate(PARAMS, ensemble, observable, 50, kT=0.9)
-    check(found, exact(PARAMS, kT=0.9))
+    estimate = jax.jit(lambda e, kT: reweighting.estimate(PARAMS, e, observable, kT=kT))
+    check(estimate(ensemble, 0.9), exact(PARAMS, kT=0.9))
     hot = reweighting.collect(PARAMS, draw(PARAMS, COUNT, 1, kT=0.9), kT=0.9)
-    check(reweighting.estimate(PARAMS, hot, observable, 50), exact(PARAMS))
-    slope = jax.jacobian(of)(jnp.array(KT))
+    check(estimate(hot, KT), exact(PARAMS))
+    slope = jax.jit(jax.jacobian(of))(jnp.array(KT))
     truth = jax.jacobian(lambda kT: exact(PARAMS, kT=kT))(jnp.array(KT))
     for a, b in pairs(slope, truth):
         np.testing.assert_allclose(a, b, rtol=0.05, atol=0.005)
@@ -136,12 +136,19 @@ def test_batches_and_precision(dtype):
     params = jax.tree.map(lambda x: x.astype(dtype), PARAMS)
     R = draw(PARAMS, 100, 0).astype(dtype)
     batched = adjoint.reweight(energy_fn, KT, batch_size=32)
-    results = []
-    for fns in (reweighting, batched):
-        e = fns.collect(params, R)
-        fn = jax.grad(lambda p: fns.average(p, e, observable)["square"])  # noqa: B023
-        results.append((jax.jit(fn)(params), fns.estimate(params, e, observable)))
-    found = adjoint.fluctuation_gradient(energy_fn, observable, params, R, KT)
+
+    @jax.jit
+    def everything(params, R):
+        results = []
+        for fns in (reweighting, batched):
+            e = fns.collect(params, R)
+            fn = jax.grad(lambda p: fns.average(p, e, observable)["square"])  # noqa: B023
+            results.append((fn(params), fns.estimate(params, e, observable)))
+        return results, adjoint.fluctuation_gradient(
+            energy_fn, observable, params, R, KT
+        )
+
+    results, found = everything(params, R)
     for leaf in jax.tree.leaves((results, found)):
         assert leaf.dtype == dtype
     for a, b in pairs(*results):
