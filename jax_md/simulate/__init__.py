@@ -6,6 +6,8 @@ the factory's values as defaults, so each can be scheduled, batched or different
 
 from jax_md.util import static_cast as static_cast
 
+from .brownian import BrownianState as BrownianState
+from .brownian import brownian as brownian
 from .langevin import NVTLangevinState as NVTLangevinState
 from .langevin import nvt_langevin as nvt_langevin
 from .momenta import canonicalize_momenta as canonicalize_momenta
