@@ -9,5 +9,6 @@ from .methods import Forward as Forward
 from .methods import Method as Method
 from .methods import Reversible as Reversible
 from .methods import Truncated as Truncated
+from .not_differentiable import NotDifferentiable as NotDifferentiable
 from .reversible_step import ReversibleStep as ReversibleStep
 from .rollout import rollout as rollout
