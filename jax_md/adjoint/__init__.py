@@ -3,6 +3,8 @@
 Knows nothing of particles: a step is any ``(params, state) -> state``.
 """
 
+from .forecast import Forecast as Forecast
+from .forecast import forecast as forecast
 from .methods import Backprop as Backprop
 from .methods import Checkpointed as Checkpointed
 from .methods import Forward as Forward

@@ -66,6 +66,32 @@ def pull(problem: Problem, theta: Leaves, x: Leaves) -> Program:
     return compiled(one, theta, x, *smooth)
 
 
+def tangents(problem: Problem, theta: Leaves, x: Leaves, columns: int) -> Program:
+    """One step of a state and of so many tangents of it."""
+
+    def one(theta: Leaves, x: Leaves, theta_dots: Leaves, x_dots: Leaves) -> Any:
+        theta_in, theta_rest = split(problem.theta_mask, theta)
+        x_in, x_rest = split(problem.state_mask, x)
+
+        def move(theta_in: Leaves, x_in: Leaves) -> tuple[Leaves, Leaves]:
+            theta = merge(problem.theta_mask, theta_in, theta_rest)
+            x = merge(problem.state_mask, x_in, x_rest)
+            return split(problem.state_mask, problem.step(theta, x))
+
+        def column(theta_dot: Leaves, x_dot: Leaves) -> tuple[Leaves, Leaves]:
+            return jax.jvp(move, (theta_in, x_in), (theta_dot, x_dot), has_aux=True)[:2]
+
+        return jax.vmap(column, out_axes=(None, 0))(theta_dots, x_dots)
+
+    theta, x = shapes(theta), shapes(x)
+    smooth = split(problem.theta_mask, theta)[0], split(problem.state_mask, x)[0]
+    dots = [
+        [jax.ShapeDtypeStruct((columns, *a.shape), a.dtype) for a in leaves]
+        for leaves in smooth
+    ]
+    return compiled(one, theta, x, *dots)
+
+
 def kept_for_step(problem: Problem, theta: Leaves, x: Leaves, remat: bool) -> int:
     """Bytes that the backward pass of a scan holds of each step."""
     step = jax.checkpoint(problem.step) if remat else problem.step
