@@ -3,6 +3,8 @@
 Knows nothing of particles: a step is any ``(params, state) -> state``.
 """
 
+from .diagnose import diagnose as diagnose
+from .diagnosis import Diagnosis as Diagnosis
 from .forecast import Forecast as Forecast
 from .forecast import forecast as forecast
 from .methods import Backprop as Backprop

@@ -121,7 +121,7 @@ def forecast_prepared(
             known[key] = make()
         return known[key]
 
-    plain = once("step", lambda: _forward_program(problem, theta, x))
+    plain = once(("step", backward[0]), lambda: _forward_program(problem, theta, x))
     if isinstance(method, Forward):
         columns = max(columns, 1)
         program = once(
@@ -160,7 +160,7 @@ def forecast_prepared(
             forward_steps = 0
     seconds = None
     if measure:
-        steps_take = once("seconds", lambda: _seconds(plain, theta, x))
+        steps_take = once(("plain", backward[0]), lambda: _seconds(plain, theta, x))
         pulls_take = once(
             ("seconds", isinstance(method, Forward), columns, backward),
             lambda: _seconds(program, *_full(problem, theta, x, method, columns)),
