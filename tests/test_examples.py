@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from examples import quickstart
+from examples import quickstart, recover_force_field
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +43,18 @@ def test_quickstart_gradient_is_right(quick):
 def test_quickstart_writes(quick):
     for name in ("copper.h5", "copper.csv", "copper.checkpoint", "copper.png"):
         assert (quick[1] / name).stat().st_size > 0, name
+
+
+@pytest.mark.slow
+def test_recover_force_field(tmp_path):
+    result = recover_force_field.main(smoke=True, output=tmp_path)
+    guess, truth = recover_force_field.GUESS, recover_force_field.TRUTH
+    for name, fitted in result["fitted"].items():
+        assert np.max(np.abs(guess[name] / truth[name] - 1)) > 0.1
+        np.testing.assert_allclose(fitted, truth[name], rtol=0.02, err_msg=name)
+        assert np.all(result["errors"][name] < 0.02 * fitted)
+    assert result["losses"][-1] < 1e-4 * result["losses"][0]
+    report = result["report"]
+    assert report.horizon == 40 and np.all(report.difference < 1e-10)
+    assert report.numerical < 1e-4
+    assert (tmp_path / "force_field.png").stat().st_size > 0

@@ -7,8 +7,12 @@ equilibrium by reweighting or fluctuations. All take the parameters first:
 Knows nothing of particles: a step is any ``(params, state) -> state``.
 """
 
+from .diagnose import diagnose as diagnose
+from .diagnosis import Diagnosis as Diagnosis
 from .estimate import Estimate as Estimate
 from .fluctuation import fluctuation_gradient as fluctuation_gradient
+from .forecast import Forecast as Forecast
+from .forecast import forecast as forecast
 from .losses import Labelled as Labelled
 from .losses import force_matching as force_matching
 from .losses import relative_entropy as relative_entropy
@@ -18,6 +22,7 @@ from .methods import Forward as Forward
 from .methods import Method as Method
 from .methods import Reversible as Reversible
 from .methods import Truncated as Truncated
+from .not_differentiable import NotDifferentiable as NotDifferentiable
 from .reversible_step import ReversibleStep as ReversibleStep
 from .reweight import Ensemble as Ensemble
 from .reweight import Fit as Fit

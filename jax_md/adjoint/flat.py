@@ -16,6 +16,8 @@ from jax.extend.core import (
     jaxpr_as_fun,
 )
 
+from .dependence import Bits, dependence
+
 Leaves = list[Any]
 
 
@@ -25,6 +27,11 @@ class Flat(NamedTuple):
     call: Callable[[Sequence[Any], Sequence[Any]], Leaves]
     consts: Leaves
     shape: Any  # a tree of `jax.ShapeDtypeStruct`
+    jaxpr: Any
+
+    def depend(self) -> list[Bits]:
+        """What each output depends on, of the constants and the arguments."""
+        return dependence(self.jaxpr, len(self.consts) + len(self.jaxpr.invars))
 
 
 def trace(fn: Callable, *args: Any) -> Flat:
@@ -41,7 +48,7 @@ def trace(fn: Callable, *args: Any) -> Flat:
         # A Python number that a step returns is weakly typed; a carry must not be.
         return [strong(x, dtype) for x, dtype in zip(out, dtypes, strict=True)]
 
-    return Flat(call, list(closed.consts), shape)
+    return Flat(call, list(closed.consts), shape, jaxpr)
 
 
 def is_key(x: Any) -> bool:

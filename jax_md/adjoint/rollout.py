@@ -1,7 +1,8 @@
 """Many steps as one differentiable function, with the method as a value."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,10 @@ import jax.numpy as jnp
 from . import backprop as _backprop
 from . import forward as _forward
 from . import reverse as _reverse
+from .dependence import jumps
 from .flat import Flat, Problem, differentiable, is_key, strong, trace
+from .guard import refuse_derivatives, refuse_forward
+from .memory import slots_for
 from .methods import (
     Backprop,
     Checkpointed,
@@ -70,6 +74,58 @@ def rollout(
         ...     return x**2
         >>> gradient = jax.grad(loss)(1.0)
     """
+    prepared = prepare(step, params, state, steps, method, observe, every)
+    problem, theta, x = prepared.problem, prepared.theta, prepared.x
+    match method:
+        case Backprop():
+            end, seen = _backprop.backprop(problem, theta, x, method.remat)
+        case Truncated() if method.window >= problem.steps:  # nothing is cut off
+            end, seen = _backprop.backprop(problem, theta, x, method.remat)
+        case Truncated(window, remat):
+            fn = partial(_backprop.truncated, problem, window=window, remat=remat)
+            end, seen = _backward_only("Truncated", fn, theta, x)
+        case Checkpointed():
+            slots = slots_for(method, problem, theta, x)
+            fn = partial(_reverse.checkpointed, problem, slots)
+            end, seen = _backward_only("Checkpointed", fn, theta, x)
+        case Reversible():
+            fn = partial(_reverse.reversible, problem)
+            end, seen = _backward_only("Reversible", fn, theta, x)
+        case Forward():
+            end, seen = _forward.forward(problem, theta, x)
+    return prepared.tree(end), prepared.observables(seen)
+
+
+class Prepared(NamedTuple):
+    """A rollout as a problem of flat lists, and the way back to trees.
+
+    Attributes:
+        problem: The rollout.
+        theta: Its parameters, and what is closed over.
+        x: The leaves of its state, keys as their bits.
+        tree: From such leaves to a state.
+        observables: From the leaves of the observables to their tree.
+        names: What to call the entries of `theta` and `x`.
+    """
+
+    problem: Problem
+    theta: list[Any]
+    x: list[Any]
+    tree: Callable[[list[Any]], Any]
+    observables: Callable[[list[Any]], Any]
+    names: tuple[list[str], list[str]]
+
+
+def prepare(
+    step: Callable[[Any, Any], Any],
+    params: Any,
+    state: Any,
+    steps: int,
+    method: Method = _BACKPROP,
+    observe: Callable[[Any], Any] | None = None,
+    every: int = 1,
+) -> Prepared:
+    """Trace what `rollout` is given, and check it; arguments as there."""
     if not isinstance(method, Method):
         raise TypeError(
             "`method` must be `Backprop()`, `Checkpointed()`, `Reversible()`, "
@@ -159,22 +215,52 @@ def rollout(
         steps=steps,
         every=every,
     )
-    match method:
-        case Backprop():
-            end, seen = _backprop.backprop(problem, theta, x, method.remat)
-        case Truncated():
-            end, seen = _backprop.backprop(
-                problem, theta, x, method.remat, method.window
-            )
-        case Checkpointed():
-            slots = method.slots_for(steps)
-            end, seen = _reverse.checkpointed(problem, slots, theta, x)
-        case Reversible():
-            end, seen = _reverse.reversible(problem, theta, x)
-        case Forward():
-            end, seen = _forward.forward(problem, theta, x)
-    observables = jax.tree.unflatten(seen_structure, seen) if observe else None
-    return from_bits(end), observables
+
+    names = [_names("params", params), _names("state", state)]
+    names[0] += ["what it closes over"] * (len(theta) - given)
+    smooth = "tangent_step" if "tangent_step" in traced else "step"
+    # Constants come first in what was traced, then parameters, then the state.
+    order = [*range(len(theta))[where[smooth]], *range(given)]
+    jumping = jumps(traced[smooth].depend(), len(order) + len(x))
+    for j, i in enumerate(order):
+        if jumping[j] and problem.theta_mask[i]:
+            theta[i] = refuse_derivatives(theta[i], _JUMPS.format(names[0][i]))
+    for i, name in enumerate(names[1]):
+        if jumping[len(order) + i] and problem.state_mask[i]:
+            x[i] = refuse_derivatives(x[i], _JUMPS.format(name))
+
+    def observables(seen: list[Any]) -> Any:
+        return jax.tree.unflatten(seen_structure, seen) if observe else None
+
+    return Prepared(problem, theta, x, from_bits, observables, (names[0], names[1]))
+
+
+_JUMPS = (
+    "`step` has no derivative with respect to {}: the state depends on it by "
+    "comparisons, rounding or integers alone, so that the derivative along a path is "
+    "zero, though its averages may change. Differentiate averages by reweighting or by "
+    "the score function, or keep it constant by `jax.lax.stop_gradient`."
+)
+
+
+def _names(root: str, tree: Any) -> list[str]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [f"`{root}{jax.tree_util.keystr(path)}`" for path, _ in leaves]
+
+
+def _backward_only(name: str, fn: Callable, theta: list[Any], x: list[Any]) -> Any:
+    why = (
+        f"`{name}` has no forward mode (`jax.jvp`, `jax.jacfwd`): take `Forward()`, or "
+        "`Backprop()`, which has both modes."
+    )
+    leaves = refuse_forward([*theta, *x], why)
+    try:
+        return fn(leaves[: len(theta)], leaves[len(theta) :])
+    except TypeError as error:
+        # In a batch of tangents JAX notices first, and does not know the method.
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(why) from error
 
 
 def _check_state(name: str, old: Any, new: Any) -> None:
