@@ -83,7 +83,11 @@ def add(a: Sequence[Any], b: Sequence[Any]) -> Leaves:
 
 
 class Problem(NamedTuple):
-    """A rollout of flat lists: `theta` are the parameters and closed-over values."""
+    """A rollout of flat lists: `theta` are the parameters and closed-over values.
+
+    Among them, at `shared`, is what all steps of a window share; `renew` makes it from
+    the state that the window starts with.
+    """
 
     step: Callable[[Leaves, Leaves], Leaves]
     inverse: Callable[[Leaves, Leaves], Leaves] | None
@@ -94,6 +98,8 @@ class Problem(NamedTuple):
     observable_mask: list[bool]
     steps: int
     every: int
+    renew: Callable[[Leaves, Leaves], Leaves] | None = None
+    shared: slice = slice(0, 0)
 
     def run(self, theta: Leaves, x: Leaves, move: Callable, extra: Any, xs: Any = None):
         """Scan ``move(theta, x, extra, i)`` and observe every so many steps.

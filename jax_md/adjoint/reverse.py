@@ -97,7 +97,7 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
 
         carry = (end, theta_bar, x_bar)
         x, theta_bar, x_bar = jax.lax.fori_loop(0, problem.steps, turn, carry)
-        same = _same(problem.state_mask, x, start)
+        same = same_integers(problem.state_mask, x, start)
         theta_bar, x_bar = jax.tree.map(
             lambda bar: jnp.where(same, bar, jnp.nan), (theta_bar, x_bar)
         )
@@ -109,7 +109,7 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
     return rolled(theta, x)
 
 
-def _same(mask: list[bool], a: Leaves, b: Leaves) -> Any:
+def same_integers(mask: list[bool], a: Leaves, b: Leaves) -> Any:
     """Whether two states agree in all integers; in all numbers, if they have none.
 
     Flags need not: that of an overflow, once set, stays.
