@@ -83,14 +83,12 @@ class Lattice:
         x = jax.lax.stop_gradient(P) * jnp.asarray(self.unit, R.dtype)
         p, good = rounded(x, 2.0**31 - 1)
         q, failed = q.astype(jnp.int32), ~good
-        exact = self.read_momentum(p, failed, R.dtype)
-        return state.set(
+        state = state.set(
             position=exactly(self.read_position(q, R.dtype), self._shift(R, 0 * R)),
-            momentum=exactly(exact, P),
             lattice_position=q,
-            lattice_momentum=p,
             did_overflow=failed,
         )
+        return self.set_momentum(state, p, P, good)
 
     def drift(self, state: T, dt: Any) -> T:
         """Move along the velocities (A); undone by ``-dt``."""
@@ -120,6 +118,7 @@ class Lattice:
         """Set the momenta to integers, with the derivatives of `smooth`."""
         failed = state.did_overflow | ~good
         exact = self.read_momentum(p, failed, smooth.dtype)
+        smooth = smooth * jnp.where(failed, jnp.nan, 1)  # for derivatives, too
         return state.set(
             momentum=exactly(exact, smooth), lattice_momentum=p, did_overflow=failed
         )
