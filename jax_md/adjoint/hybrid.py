@@ -27,16 +27,13 @@ def hybrid(problem: Problem, every: int, theta: Leaves, x: Leaves) -> Any:
         theta: Parameters.
         x: State to start from.
     """
-    inverse = problem.inverse
-    assert inverse is not None
     windows = -(-problem.steps // every)
 
     def renewed(theta: Leaves, x: Leaves) -> Leaves:
         """`theta` with what the steps of a window share, from its first state."""
         if problem.renew is None:
             return theta
-        part, new = problem.shared, problem.renew(theta, x)
-        return [*theta[: part.start], *new, *theta[part.stop :]]
+        return problem.with_shared(theta, problem.renew(theta, x))
 
     def forward(theta: Leaves, x: Leaves) -> tuple[Any, Any]:
         store = [jnp.zeros((windows, *a.shape), a.dtype) for a in x]
@@ -74,21 +71,22 @@ def hybrid(problem: Problem, every: int, theta: Leaves, x: Leaves) -> Any:
             start = [s[w] for s in store]
             now = renewed(theta, start)
 
-            def pull(i: Any, x: Leaves, theta_bar: Leaves, x_bar: Leaves) -> tuple:
-                more, x_bar = problem.pull_back(now, x, i, x_bar, seen_bar)
+            def pull(theta: Leaves, x: Leaves, i: Any, bars: tuple) -> tuple:
+                theta_bar, x_bar = bars
+                more, x_bar = problem.pull_back(theta, x, i, x_bar, seen_bar)
                 return add(theta_bar, more), x_bar
 
             def turn(j: Any, carry: Any) -> Any:
-                x, theta_bar, x_bar = carry
+                x, *bars = carry
                 # Apart, so that it rounds as the forward pass did.
-                x = jax.lax.optimization_barrier(inverse(now, x))
-                return x, *pull(begin + count - 1 - j, x, theta_bar, x_bar)
+                x, then = jax.lax.optimization_barrier(problem.undo(now, x))
+                return x, *pull(then, x, begin + count - 1 - j, tuple(bars))
 
             carry = (x, theta_bar, x_bar)
-            x, theta_bar, x_bar = jax.lax.fori_loop(0, count - 1, turn, carry)
+            x, *bars = jax.lax.fori_loop(0, count - 1, turn, carry)
             second = jax.lax.optimization_barrier(problem.step(now, start))
             same = same & same_integers(problem.state_mask, x, second)
-            return start, *pull(begin, start, theta_bar, x_bar), same
+            return start, *pull(now, start, begin, tuple(bars)), same
 
         carry = (end, theta_bar, x_bar, jnp.asarray(True))
         start, theta_bar, x_bar, same = jax.lax.fori_loop(0, windows, window, carry)

@@ -21,7 +21,9 @@ class ReversibleStep(NamedTuple):
             state, such as computing again what is derived from the rest with these
             parameters; None for nothing.
         shared: Arrays that steps need but do not change, such as a neighbor list; they
-            are not differentiated. None, or a third argument of the three functions.
+            are not differentiated. None, or a third argument of the three functions;
+            the inverse then returns ``(state, shared)``, with what the step that it
+            undid may be differentiated with: the neighbor list as it was updated.
         renew: ``renew(params, state, shared) -> shared``: that of a window of `Hybrid`,
             from the state at its start and the first `shared`.
     """

@@ -136,7 +136,22 @@ def rollout(
                 "as `adjoint.ReversibleStep(forward, inverse)`; got "
                 f"{type(step).__name__}. `Checkpointed` takes any step."
             )
-        traced["inverse"] = on_bits("step.inverse", inverse, tempered=False)
+
+        def undone(inputs: Any, x: list[Any]) -> tuple[list[Any], Any]:
+            params, *given = inputs
+            old, used = inverse(params, from_bits(x), *given), ()
+            if given:
+                if not (isinstance(old, tuple) and len(old) == 2):
+                    raise TypeError(
+                        "`step.inverse` must return a pair, the state and what steps "
+                        f"share; got {type(old).__name__}."
+                    )
+                old, used = old
+                _check_state("step.inverse", given[0], used, "what steps share")
+            _check_state("step.inverse", state, old)
+            return bits(old), used
+
+        traced["inverse"] = trace(undone, inputs, bits(state))
         tangent_step = getattr(step, "tangent_step", None)
         if tangent_step is not None:
             traced["tangent_step"] = on_bits("step.tangent_step", tangent_step)

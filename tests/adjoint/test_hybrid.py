@@ -100,7 +100,7 @@ def test_what_steps_share_is_renewed_from_the_stored_state():
         def move(k, state, start):
             n, m, *rest = state
             if sign < 0:
-                return fn(k, (n, m - 1000 * start, *rest))
+                return fn(k, (n, m - 1000 * start, *rest)), start
             n, m, *rest = fn(k, state)
             return n, m + 1000 * start, *rest
 
@@ -181,9 +181,20 @@ def test_a_wrong_inverse_gives_no_gradient():
                 adjoint.Hybrid(2),
                 step=adjoint.ReversibleStep(
                     lambda k, s, c: forward(k, s),
-                    lambda k, s, c: inverse(k, s),
+                    lambda k, s, c: (inverse(k, s), c),
                     shared=jnp.int32(1),
                     renew=lambda k, s, c: (c, c),
+                ),
+            ),
+        ),
+        (
+            TypeError,
+            "must return a pair",
+            lambda: loss(
+                0.3,
+                adjoint.Reversible(),
+                step=adjoint.ReversibleStep(
+                    lambda k, s, c: forward(k, s), lambda k, s, c: 1, shared=1
                 ),
             ),
         ),

@@ -135,9 +135,9 @@ def nvt_langevin_reversible(
     lattice = Lattice(box, fractional_coordinates, momentum_range)
     force_fn = quantity.canonicalize_force(energy_or_force_fn)
 
-    def evaluate(state: Any, kwargs: dict) -> NVTLangevinReversibleState:
-        force, state = force_at(force_fn, state, kwargs)
-        return state.set(force=force)
+    def evaluate(state: Any, kwargs: dict) -> tuple[NVTLangevinReversibleState, Any]:
+        force, state, neighbors = force_at(force_fn, state, kwargs)
+        return state.set(force=force), neighbors
 
     def refresh(
         state: NVTLangevinReversibleState, **kwargs: Any
@@ -145,7 +145,7 @@ def nvt_langevin_reversible(
         # Parameters of the step may come along; they are none of the energy's.
         names = ("dt", "kT", "gamma")
         kwargs = {key: x for key, x in kwargs.items() if key not in names}
-        state = evaluate(state, kwargs)
+        state, _ = evaluate(state, kwargs)
         first = jax.lax.stop_gradient(state.force)
         return state.set(first_force=first, first_count=state.count)
 
@@ -215,17 +215,17 @@ def nvt_langevin_reversible(
         state = lattice.drift(state, dt / 2)  # A
         state = thermalize(state, dt, kT, gamma)  # O
         state = lattice.drift(state, dt / 2)  # A
-        state = evaluate(state, kwargs)
+        state, _ = evaluate(state, kwargs)
         return lattice.kick(state, state.force, dt / 2)  # B
 
-    def inverse(
+    def undo(
         state: NVTLangevinReversibleState,
         *,
         dt: Any = dt,
         kT: Any = kT,
         gamma: Any = gamma,
         **kwargs: Any,
-    ) -> NVTLangevinReversibleState:
+    ) -> tuple[NVTLangevinReversibleState, Any]:
         refuse_lookalikes(kwargs, "dt", "kT", "gamma", fns=(energy_or_force_fn,))
         # The way back from here is not known: say so.
         state = state.set(did_overflow=state.did_overflow | state.did_forget)
@@ -233,12 +233,12 @@ def nvt_langevin_reversible(
         state = lattice.drift(state, -dt / 2)  # A
         state = unthermalize(state, dt, kT, gamma)  # O
         state = lattice.drift(state, -dt / 2)  # A
-        state = evaluate(state, kwargs)
+        state, neighbors = evaluate(state, kwargs)
         # The first force was computed by another program, whose last bits may differ.
         first = state.count == state.first_count
         state = state.set(force=jnp.where(first, state.first_force, state.force))
-        return lattice.kick(state, state.force, -dt / 2)  # B
+        return lattice.kick(state, state.force, -dt / 2), neighbors  # B
 
     return ReversibleSimulator(
-        jax.jit(init), jax.jit(step), jax.jit(inverse), jax.jit(refresh)
+        jax.jit(init), jax.jit(step), jax.jit(undo), jax.jit(refresh)
     )

@@ -124,14 +124,14 @@ class Lattice:
         )
 
 
-def force_at(force_fn: ForceFn, state: T, kwargs: dict) -> tuple[Array, T]:
+def force_at(force_fn: ForceFn, state: T, kwargs: dict) -> tuple[Array, T, Any]:
     """The force at the positions of a state, as a function of them alone.
 
     A neighbor list among the keywords is brought up to date first, always from the same
     list: what comes out does not depend on the way to these positions.
 
     Returns:
-        The force, and the state with the flag of a list that overflowed.
+        The force; the state with the flag of a list that overflowed; and the list.
     """
     R = apart(state.position)
     neighbors = kwargs.get("neighbor")
@@ -141,7 +141,7 @@ def force_at(force_fn: ForceFn, state: T, kwargs: dict) -> tuple[Array, T]:
         failed = jnp.asarray(neighbors.error.code != 0)
         state = state.set(did_exceed_list=state.did_exceed_list | failed)
         state = state.set(did_overflow=state.did_overflow | failed)
-    return apart(force_fn(R, **kwargs)), state
+    return apart(force_fn(R, **kwargs)), state, neighbors
 
 
 def raise_if_failed(state: Any) -> None:

@@ -222,14 +222,14 @@ def nvt_nose_hoover_reversible(
 
     def moved(
         state: Any, dt: Any, kT: Any, kwargs: dict
-    ) -> NVTNoseHooverReversibleState:
+    ) -> tuple[NVTNoseHooverReversibleState, Any]:
         refuse_lookalikes(kwargs, "dt", "kT", fns=(energy_or_force_fn,))
         state = half_step(state, dt / 2, kT)  # N
         state = lattice.drift(state, dt / 2)  # A
-        force, state = force_at(force_fn, state, kwargs)
+        force, state, neighbors = force_at(force_fn, state, kwargs)
         state = lattice.kick(state, force, dt)  # B
         state = lattice.drift(state, dt / 2)  # A
-        return half_step(state, dt / 2, kT)  # N
+        return half_step(state, dt / 2, kT), neighbors  # N
 
     def step(
         state: NVTNoseHooverReversibleState,
@@ -238,20 +238,20 @@ def nvt_nose_hoover_reversible(
         kT: Any = kT,
         **kwargs: Any,
     ) -> NVTNoseHooverReversibleState:
-        return moved(state, dt, kT, kwargs)
+        return moved(state, dt, kT, kwargs)[0]
 
-    def inverse(
+    def undo(
         state: NVTNoseHooverReversibleState,
         *,
         dt: Any = dt,
         kT: Any = kT,
         **kwargs: Any,
-    ) -> NVTNoseHooverReversibleState:
+    ) -> tuple[NVTNoseHooverReversibleState, Any]:
         # The way back from a state that forgot is not known: say so.
         state = state.set(did_overflow=state.did_overflow | state.did_forget)
         return moved(state, -dt, kT, kwargs)
 
-    return ReversibleSimulator(jax.jit(init), jax.jit(step), jax.jit(inverse))
+    return ReversibleSimulator(jax.jit(init), jax.jit(step), jax.jit(undo))
 
 
 def nvt_nose_hoover_reversible_invariant(

@@ -122,21 +122,21 @@ def nve_reversible(
         state: Any = NVEReversibleState(R, R, mass, R, R, no, no, no)
         return lattice.settle(start(state, key, kT, momenta))
 
-    def moved(state: Any, dt: Any, kwargs: dict) -> NVEReversibleState:
+    def moved(state: Any, dt: Any, kwargs: dict) -> tuple[NVEReversibleState, Any]:
         refuse_lookalikes(kwargs, "dt", fns=(energy_or_force_fn,))
         state = lattice.drift(state, dt / 2)  # A
-        force, state = force_at(force_fn, state, kwargs)
+        force, state, neighbors = force_at(force_fn, state, kwargs)
         state = lattice.kick(state, force, dt)  # B
-        return lattice.drift(state, dt / 2)  # A
+        return lattice.drift(state, dt / 2), neighbors  # A
 
     def step(
         state: NVEReversibleState, *, dt: Any = dt, **kwargs: Any
     ) -> NVEReversibleState:
-        return moved(state, dt, kwargs)
+        return moved(state, dt, kwargs)[0]
 
-    def inverse(
+    def undo(
         state: NVEReversibleState, *, dt: Any = dt, **kwargs: Any
-    ) -> NVEReversibleState:
+    ) -> tuple[NVEReversibleState, Any]:
         return moved(state, -dt, kwargs)
 
-    return ReversibleSimulator(jax.jit(init), jax.jit(step), jax.jit(inverse))
+    return ReversibleSimulator(jax.jit(init), jax.jit(step), jax.jit(undo))

@@ -16,18 +16,24 @@ class ReversibleSimulator:
     Attributes:
         init: ``init(key, R, ...) -> state``.
         step: ``step(state, **kwargs) -> state``.
-        inverse: ``inverse(state, **kwargs) -> state``, what `step` took to its state.
+        undo: ``undo(state, **kwargs) -> (state, neighbors)``: the state that `step`
+            took to its argument, and the neighbor list of the force on the way, None
+            without one.
         refresh: ``refresh(state, **kwargs) -> state`` computes again what a state holds
             that follows from its positions; None where there is nothing.
     """
 
     init: Callable[..., Any]
     step: Callable[..., Any]
-    inverse: Callable[..., Any]
+    undo: Callable[..., Any]
     refresh: Callable[..., Any] | None = None
 
     def __iter__(self) -> Iterator[Callable]:
         return iter((self.init, self.step, self.inverse))
+
+    def inverse(self, state: Any, **kwargs: Any) -> Any:
+        """The state that `step` took to this one."""
+        return self.undo(state, **kwargs)[0]
 
     def for_adjoint(
         self, keywords: Callable[[Any], dict], neighbors: Any = None
@@ -70,7 +76,7 @@ class ReversibleSimulator:
 
         return adjoint.ReversibleStep(
             bound(self.step),
-            bound(self.inverse),
+            bound(self.inverse if neighbors is None else self.undo),
             begin=begin,
             shared=neighbors,
             renew=None if neighbors is None else renew,
