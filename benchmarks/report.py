@@ -70,6 +70,17 @@ COLUMNS: dict[str, Columns] = {
             row["d_position"], row["d_position_difference"]
         ),
     },
+    "long_gradient": {
+        "engine": lambda row: row["engine"],
+        "atoms": lambda row: f"{row['atoms']:,}",
+        "steps": lambda row: f"{row['steps']:,}",
+        "memory": lambda row: f"{row['bytes'] / 1e6:,.2f} MB",
+        "gradient": lambda row: f"{row['seconds']:.2f} s" if "seconds" in row else "",
+        "in forward runs": lambda row: f"{row['ratio']:.2f}" if "ratio" in row else "",
+        "bound": lambda row: (
+            f"{row['ratio_limit']:.2f}" if "ratio_limit" in row else ""
+        ),
+    },
     "import": {
         "engine": lambda row: row["engine"],
         "import beyond jax": lambda row: f"{row['import_s']:.2f} s",

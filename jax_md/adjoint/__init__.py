@@ -19,6 +19,7 @@ from .losses import relative_entropy as relative_entropy
 from .methods import Backprop as Backprop
 from .methods import Checkpointed as Checkpointed
 from .methods import Forward as Forward
+from .methods import Hybrid as Hybrid
 from .methods import Method as Method
 from .methods import Reversible as Reversible
 from .methods import Truncated as Truncated

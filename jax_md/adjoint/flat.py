@@ -90,7 +90,12 @@ def add(a: Sequence[Any], b: Sequence[Any]) -> Leaves:
 
 
 class Problem(NamedTuple):
-    """A rollout of flat lists: `theta` are the parameters and closed-over values."""
+    """A rollout of flat lists: `theta` are the parameters and closed-over values.
+
+    Among them, at `shared`, is what all steps of a window share; `renew` makes it from
+    the state that the window starts with, and `inverse` returns it after the state
+    before a step, as that step used it.
+    """
 
     step: Callable[[Leaves, Leaves], Leaves]
     inverse: Callable[[Leaves, Leaves], Leaves] | None
@@ -101,6 +106,8 @@ class Problem(NamedTuple):
     observable_mask: list[bool]
     steps: int
     every: int
+    renew: Callable[[Leaves, Leaves], Leaves] | None = None
+    shared: slice = slice(0, 0)
 
     def run(self, theta: Leaves, x: Leaves, move: Callable, extra: Any, xs: Any = None):
         """Scan ``move(theta, x, extra, i)`` and observe every so many steps.
@@ -127,6 +134,16 @@ class Problem(NamedTuple):
 
         (x, extra), seen = jax.lax.scan(outer, (x, extra), rows, length=chunks)
         return x, extra, seen
+
+    def with_shared(self, theta: Leaves, new: Leaves) -> Leaves:
+        """`theta` with something else for what steps share."""
+        return [*theta[: self.shared.start], *new, *theta[self.shared.stop :]]
+
+    def undo(self, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]:
+        """The state before a step, and the `theta` to differentiate that step with."""
+        assert self.inverse is not None
+        out = self.inverse(theta, x)
+        return out[: len(x)], self.with_shared(theta, out[len(x) :])
 
     def plain(self, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]:
         """The rollout itself: the last state and the observables."""

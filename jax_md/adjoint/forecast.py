@@ -17,7 +17,15 @@ from jax_md import dataclasses
 
 from . import memory
 from .flat import Leaves, Problem, split
-from .methods import Backprop, Checkpointed, Forward, Method, Reversible, Truncated
+from .methods import (
+    Backprop,
+    Checkpointed,
+    Forward,
+    Hybrid,
+    Method,
+    Reversible,
+    Truncated,
+)
 from .rollout import Prepared, prepare
 from .schedule import binomial
 
@@ -114,7 +122,7 @@ def forecast_prepared(
     seen = jax.eval_shape(problem.observe, theta, x)
     records = 2 * memory.nbytes(seen) * (steps // problem.every)
     tempered = getattr(method, "clip", None), getattr(method, "decay", 1.0)
-    backward = isinstance(method, Reversible), *tempered
+    backward = isinstance(method, Reversible | Hybrid), *tempered
 
     def once(key: Any, make: Callable[[], Any]) -> Any:
         if key not in known:
@@ -154,6 +162,9 @@ def forecast_prepared(
         case Reversible():
             held += 2 * state
             forward_steps += steps
+        case Hybrid():
+            held += (-(-steps // method.every) + 2) * state
+            forward_steps += steps  # one of a window is taken again, not undone
         case Forward():
             smooth = split(problem.state_mask, memory.shapes(x))[0]
             held += 2 * columns * memory.nbytes(smooth)

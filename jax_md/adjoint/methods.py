@@ -6,6 +6,7 @@ method          memory            extra work           derivatives
 `Backprop`      ``T`` states      one more forward     both modes, any order
 `Checkpointed`  ``slots`` states  a binomial schedule  reverse, jvp of reverse
 `Reversible`    two states        one inverse a step   reverse
+`Hybrid`        ``T / every``     one inverse a step   reverse
 `Forward`       one a parameter   one jvp a parameter  both modes, any order
 `Truncated`     one window        two more forward     reverse, any order; biased
 ==============  ================  ===================  =======================
@@ -128,6 +129,35 @@ class Reversible:
 
 
 @dataclasses.dataclass(frozen=True)
+class Hybrid:
+    """`Reversible` from one stored state to the next.
+
+    The states before every so many steps are stored. The steps that start from them are
+    never undone, so they need not be reversible: they may rescale velocities, swap
+    particles, or change whatever `ReversibleStep.shared` stands for, such as the
+    neighbor list that the steps up to the next stored state work from. Where a walk
+    back does not meet the state that its stored one leads to, the gradient is NaN.
+
+    Attributes:
+        every: Steps from one stored state to the next.
+        clip: Largest norm of the cotangent of a state; None for no bound.
+        decay: Factor on the cotangent of the state a step, 1 for exact gradients.
+
+    Source:
+        J. G. Greener, Chem. Sci. 15, 4897 (2024), for snapshots of a reversible
+        simulation.
+    """
+
+    every: int
+    clip: float | None = None
+    decay: float = 1.0
+
+    def __post_init__(self):
+        check_count("every", self.every)
+        _check_tempering(self.clip, self.decay)
+
+
+@dataclasses.dataclass(frozen=True)
 class Forward:
     """Tangents carried along with the trajectory, one for each number differentiated.
 
@@ -162,4 +192,4 @@ class Truncated:
         _check_tempering(self.clip, self.decay)
 
 
-Method = Backprop | Checkpointed | Reversible | Forward | Truncated
+Method = Backprop | Checkpointed | Reversible | Hybrid | Forward | Truncated

@@ -204,7 +204,9 @@ class _Search:
             empty = word == 0
             hop, rest = _pop_first(left, total)
             at = lax.optimization_barrier(_heavy(jnp.where(empty, hop, at)))
-            left = [_heavy(jnp.where(empty, a, b)) for a, b in zip(rest, left, strict=True)]
+            left = [
+                _heavy(jnp.where(empty, a, b)) for a, b in zip(rest, left, strict=True)
+            ]
             word = jnp.where(empty, take(padded, at * size + lane), word)
             word = lax.optimization_barrier(_heavy(word))
             turn, column = (at // columns, at % columns) if total > columns else (0, at)

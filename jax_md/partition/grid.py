@@ -190,7 +190,9 @@ def runs(sorted_: Sorted, grid: Grid, lanes: list[Array]) -> Runs:
     """
     bins = sorted_.bins.reshape(*grid.cells[:-1], -1)
     at = jnp.zeros_like(lanes[-1])
-    for axis, (cells, reach) in enumerate(zip(grid.cells[:-1], grid.reach, strict=False)):
+    for axis, (cells, reach) in enumerate(
+        zip(grid.cells[:-1], grid.reach, strict=False)
+    ):
         around = np.arange(-reach, cells + reach) % cells
         bins = jnp.take(bins, around, axis=axis)
         at = at * bins.shape[axis] + lanes[axis] + reach
