@@ -1,4 +1,4 @@
-"""How a rollout is differentiated: one function, the method as a value.
+"""Derivatives of rollouts, the method as a value, and of minima.
 
 Beside it, estimators of the gradients of averages: of random paths by their scores, of
 equilibrium by reweighting or fluctuations. All take the parameters first:
@@ -13,6 +13,8 @@ from .estimate import Estimate as Estimate
 from .fluctuation import fluctuation_gradient as fluctuation_gradient
 from .forecast import Forecast as Forecast
 from .forecast import forecast as forecast
+from .implicit import Minimum as Minimum
+from .implicit import minimum as minimum
 from .losses import Labelled as Labelled
 from .losses import force_matching as force_matching
 from .losses import relative_entropy as relative_entropy
