@@ -76,8 +76,14 @@ def both_forms(R, species, format, **options):
     return jax.jit(plain), lambda R, **kw: listed(R, neighbor, **kw)
 
 
-@pytest.mark.parametrize("dim", [2, 3])
-@pytest.mark.parametrize("species", [None, SPECIES], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("species", "dim"),
+    [
+        pytest.param(None, 2, marks=pytest.mark.slow),
+        pytest.param(None, 3, marks=pytest.mark.slow),
+        (SPECIES, 3),
+    ],
+)
 def test_sums_written_out(species, dim, dtype):
     R = positions(dtype, dim)
     expected = by_hand(R, [0] * N if species is None else species.tolist())
@@ -141,6 +147,7 @@ def assert_same_derivatives(plain, listed, R):
     assert slope == pytest.approx(float(up - down) / (2 * h), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_masked_entries_do_not_count():
     R = positions()
     displacement, _ = space.periodic(BOX)
@@ -188,6 +195,7 @@ def test_cutoffs(cutoff_fn):
     assert (abs(curvature) < 1e-7) == smooth
 
 
+@pytest.mark.slow
 def test_parameters_can_be_learned():
     R = positions()
     displacement, _ = space.periodic(BOX)
