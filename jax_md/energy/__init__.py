@@ -41,3 +41,7 @@ def __getattr__(
     if name == "kernel_potential":
         return import_module("jax_md.energy.kernel_potential")
     raise AttributeError(f"module 'jax_md.energy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "kernel_potential"})

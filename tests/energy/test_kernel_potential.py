@@ -461,6 +461,22 @@ def test_rough_kernels_are_refused_for_forces():
         kp.update(potential, data(1))
     with pytest.raises(ValueError, match="Relu"):
         kp.log_marginal_likelihood(kernel, kp.prepare(descriptors(), data(1)))
+    # Its other kernel has the one derivative that forces need.
+    once = kp.fit(kp.network(rough, "nngp"), descriptors(), data(2), noise=(1e-4, 1e-3))
+    R, E, *_ = labelled()[0]
+    np.testing.assert_allclose(jax.jit(kp.energy_fn(once))(R), E, atol=5e-3)
+
+    def kink(a, b):
+        return jnp.exp(-jnp.linalg.norm(a[:, None] - b[None], axis=-1))
+
+    with pytest.raises(ValueError, match="kink"):
+        kp.fit(kink, descriptors(), data(1))
+
+
+def test_module_loads_on_first_use():
+    assert energy.kernel_potential is kp and "kernel_potential" in dir(energy)
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = energy.no_such
 
 
 def test_singular_matrices_say_what_would_do():

@@ -103,7 +103,7 @@ def fit(
     standardize: bool | tuple[Any, Any] = True,
     reference: Any = "fit",
     jitter: float | None = None,
-    tolerance: float = 1e-10,
+    tolerance: float | None = None,
     max_iterations: int = 2000,
     seed: int = 0,
 ) -> KernelPotential:
@@ -125,7 +125,8 @@ def fit(
         standardize: As in `prepare`.
         reference: As in `prepare`.
         jitter: Part of its diagonal that is added to the matrix, against rounding.
-        tolerance: Residual of conjugate gradients, relative to the data.
+        tolerance: Residual of conjugate gradients, relative to the data; by default
+            1e-10, or 1e-4 without 64-bit types.
         max_iterations: Their largest number.
         seed: Of a random selection.
 
@@ -174,6 +175,8 @@ def fit(
             blank, _environments(atoms, training, environments, selection, seed)
         )
     if solver == "cg":
+        if tolerance is None:
+            tolerance = 1e-10 if np.finfo(training.y.dtype).bits > 32 else 1e-4
         limits = {"tolerance": tolerance, "max_iterations": max_iterations}
         return _fit_iterative(blank, training, None, limits)
     return _fit_dense(blank, training)
@@ -354,7 +357,7 @@ def _environments(
 def _fit_sparse(potential: KernelPotential, chosen: Any) -> KernelPotential:
     training = potential.training
     assert training is not None
-    if not min(np.min(v) for v in potential.noise) > 0:
+    if not np.min(training.deviation(potential.noise)) > 0:
         raise ValueError(
             "a sparse fit weighs data by their `noise`, which must be positive; got "
             f"{potential.noise}."

@@ -184,6 +184,9 @@ def prepare(
 ) -> Training:
     """Evaluate descriptors and their derivatives, and gather the data.
 
+    The derivatives of all descriptors by all coordinates are kept where forces are
+    known: memory grows as the square of the atoms of such a structure.
+
     Args:
         descriptor_fn: ``descriptor_fn(R, **kwargs) -> [n, f]``, twice differentiable.
         observations: What `observation` makes.
