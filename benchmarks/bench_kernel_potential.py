@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measure
-from jax_md import nn, partition, space, util
+from jax_md import dataclasses, nn, partition, space, util
 from jax_md.energy import kernel_potential as kp
 from jax_md.wide import stax
 
@@ -64,9 +64,8 @@ def programs(n: int) -> tuple[dict, dict]:
     displacement, _ = space.periodic(box)
     neighbor_fn = partition.neighbor_list(displacement, box, CUTOFF, SKIN)
     neighbor = neighbor_fn.allocate(R)
-    options = {"cutoff_distance": CUTOFF}
     listed = nn.behler_parrinello_symmetry_functions_neighbor_list(
-        displacement, **options
+        displacement, cutoff_distance=CUTOFF
     )
     x = jax.jit(listed)(R, neighbor)
 
@@ -81,7 +80,7 @@ def programs(n: int) -> tuple[dict, dict]:
         kp.network(network), listed, training, environments=chosen, jitter=1e-4
     )
     weights = np.random.default_rng(1).normal(size=len(chosen)).astype(np.float32)
-    potential = potential.set(beta=jnp.asarray(weights))
+    potential = dataclasses.replace(potential, beta=jnp.asarray(weights))
     finite = finite_network(x)
     energies = {
         "kernel": kp.energy_fn(potential),

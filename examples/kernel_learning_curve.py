@@ -54,8 +54,12 @@ def silicon():
         cutoff_distance=4.2,
         cutoff_fn=nn.quintic_cutoff,
     )
-    options = {"noise": (2e-4, 2e-2), "environments": 250}
-    return descriptor_fn, frames, None, (2, 4, 8, 16), options
+    options = {
+        "noise": (2e-4, 2e-2),
+        "environments": 250,
+        "selection": "farthest_point",
+    }
+    return descriptor_fn, frames, None, (2, 4, 8), options
 
 
 def ethanol():
@@ -74,7 +78,7 @@ def ethanol():
         cutoff_fn=nn.quintic_cutoff,
     )
     options = {"noise": (2e-4, 2e-2)}
-    return descriptor_fn, frames, species, (5, 10, 20, 40), options
+    return descriptor_fn, frames, species, (5, 10, 20), options
 
 
 def learn(system, count: int, held_out: int) -> dict:
@@ -150,7 +154,7 @@ def main(smoke: bool = False, output: str | Path = "output/learning_curve") -> d
     curves = {}
     for system in (silicon, ethanol):
         print(system.__name__)
-        curves[system.__name__] = learn(system(), 2 if smoke else 4, 24)
+        curves[system.__name__] = learn(system(), 2 if smoke else 3, 24)
     draw(curves, output / "learning_curve.png")
     return curves
 

@@ -71,17 +71,17 @@ class KernelPotential:
         solver: ``"cholesky"``, ``"cg"`` or ``"sparse"``.
     """
 
-    x: Float[Array, "m f"]
-    z: Int[Array, " m"]
-    beta: Float[Array, " m"]
-    u: Float[Array, "m f"] | None
+    x: Float[Any, "m f"]
+    z: Int[Any, " m"]
+    beta: Float[Any, " m"]
+    u: Float[Any, "m f"] | None
     training: Training | None
-    alpha: Float[Array, " p"] | None
-    lower: Float[Array, "p p"] | None
-    upper: tuple[Array, Array] | None
-    mean: Float[Array, " f"]
-    scale: Float[Array, " f"]
-    reference: Float[Array, " t"]
+    alpha: Float[Any, " p"] | None
+    lower: Float[Any, "p p"] | None
+    upper: tuple[Any, Any] | None
+    mean: Float[Any, " f"]
+    scale: Float[Any, " f"]
+    reference: Float[Any, " t"]
     noise: Noise
     jitter: Any
     report: dict[str, Any]
@@ -205,8 +205,9 @@ def update(
             "this potential holds no training data to add to; fit it anew, or save it "
             "with its data (`save(..., with_training=True)`)."
         )
-    new = observations
-    if not isinstance(new, Training):
+    if isinstance(observations, Training):
+        new = observations
+    else:
         new = prepare(
             potential.descriptor_fn,
             observations,
@@ -217,8 +218,10 @@ def update(
     kernel = potential.kernel
     if new.has_slopes:
         kernel.require_derivatives(1)
-    both = old.set(groups=old.groups + new.groups, y=np.concatenate([old.y, new.y]))
-    grown = potential.set(training=both)
+    both = dataclasses.replace(
+        old, groups=old.groups + new.groups, y=np.concatenate([old.y, new.y])
+    )
+    grown = dataclasses.replace(potential, training=both)
     if potential.solver == "sparse":
         return _solve_sparse(grown, new, potential.upper)
     if potential.solver == "cg":
@@ -250,7 +253,7 @@ def _fit_dense(potential: KernelPotential, training: Training) -> KernelPotentia
 
     K, found = solve(training)
     check_factor(found["lower"], K, "the data")
-    return potential.set(**found)
+    return dataclasses.replace(potential, **found)
 
 
 def _extend_dense(
@@ -271,7 +274,7 @@ def _extend_dense(
 
     rest, low, found = solve(old, new, potential.training, potential.lower)
     check_factor(low, rest, "the new data")
-    return potential.set(**found)
+    return dataclasses.replace(potential, **found)
 
 
 def _fit_iterative(
@@ -309,7 +312,7 @@ def _fit_iterative(
             f"{limits['tolerance']:.1e}. Raise `noise` or `jitter`, which improves the "
             "condition of the matrix, or `max_iterations` or `tolerance`."
         )
-    return potential.set(report=report, **found)
+    return dataclasses.replace(potential, report=report, **found)
 
 
 def _landmarks(kernel: AtomKernel, training: Training) -> Training:
@@ -332,7 +335,7 @@ def _landmarks(kernel: AtomKernel, training: Training) -> Training:
                     kinds=kinds,
                 )
             )
-    return training.set(groups=tuple(groups), y=None)
+    return dataclasses.replace(training, groups=tuple(groups), y=None)
 
 
 def _environments(
@@ -373,7 +376,9 @@ def _fit_sparse(potential: KernelPotential, chosen: Any) -> KernelPotential:
     lower, K = own(x, z)
     check_factor(lower, K, "the environments")
     prior = (lower.T, jnp.zeros(len(x), lower.dtype))
-    return _solve_sparse(potential.set(x=x, z=z, lower=lower, u=None), training, prior)
+    return _solve_sparse(
+        dataclasses.replace(potential, x=x, z=z, lower=lower, u=None), training, prior
+    )
 
 
 def _solve_sparse(
@@ -392,4 +397,4 @@ def _solve_sparse(
         return (r, target), solve_triangular(r, target)
 
     upper, beta = solve((potential.x, potential.z), new, known)
-    return potential.set(upper=upper, beta=beta)
+    return dataclasses.replace(potential, upper=upper, beta=beta)

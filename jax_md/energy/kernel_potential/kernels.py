@@ -108,7 +108,7 @@ class AtomKernel:
         self.kernel, self.types, self.coupling = kernel, types, coupling
 
     def __call__(
-        self, x1: Float[Array, "n f"], z1: Array, x2: Float[Array, "m f"], z2: Array
+        self, x1: Float[Array, "n f"], z1: Any, x2: Float[Array, "m f"], z2: Any
     ) -> Float[Array, "n m"]:
         """Return ``[n, m]`` for descriptors and species of two sets of atoms."""
         if isinstance(self.kernel, Mapping):
@@ -137,9 +137,9 @@ class AtomKernel:
 
     def require_derivatives(self, order: int) -> None:
         """Refuse a kernel that is known to be too rough for forces."""
-        own = isinstance(self.kernel, Mapping)
-        for k in self.kernel.values() if own else (self.kernel,):
-            if hasattr(k, "require_derivatives"):
+        kernel = self.kernel
+        for k in kernel.values() if isinstance(kernel, Mapping) else (kernel,):
+            if isinstance(k, NetworkKernel):
                 k.require_derivatives(order)
 
 

@@ -115,9 +115,9 @@ class Group:
         kinds: Which of energy, force and stress are known, and how many numbers each.
     """
 
-    x: Float[Array, "g n f"]
-    z: Int[Array, "g n"]
-    jacobian: Float[Array, "g n f q"] | None
+    x: Float[Any, "g n f"]
+    z: Int[Any, "g n"]
+    jacobian: Float[Any, "g n f q"] | None
     has_energy: bool = dataclasses.static_field()
     kinds: tuple[tuple[str, int], ...] = dataclasses.static_field()
 
@@ -142,10 +142,10 @@ class Training:
     """
 
     groups: tuple[Group, ...]
-    y: Float[Array, " p"]
-    mean: Float[Array, " f"]
-    scale: Float[Array, " f"]
-    reference: Float[Array, " t"]
+    y: Float[Any, " p"]
+    mean: Float[Any, " f"]
+    scale: Float[Any, " f"]
+    reference: Float[Any, " t"]
     types: tuple = dataclasses.static_field()
     descriptor_fn: Callable = dataclasses.static_field()
 
@@ -155,12 +155,12 @@ class Training:
         return any(group.jacobian is not None for group in self.groups)
 
     @property
-    def x(self) -> Float[Array, "a f"]:
+    def x(self) -> Float[Any, "a f"]:
         """Descriptors of all atoms."""
         return jnp.concatenate([g.x.reshape(-1, g.x.shape[-1]) for g in self.groups])
 
     @property
-    def z(self) -> Int[Array, " a"]:
+    def z(self) -> Int[Any, " a"]:
         """Species of all atoms."""
         return jnp.concatenate([g.z.reshape(-1) for g in self.groups])
 
@@ -232,7 +232,8 @@ def prepare(
         jacobian = group.jacobian
         if jacobian is not None:
             jacobian = jacobian / scale[:, None]
-        ready.append(group.set(x=(group.x - mean) / scale, jacobian=jacobian))
+        x = (group.x - mean) / scale
+        ready.append(dataclasses.replace(group, x=x, jacobian=jacobian))
     for i, (group, count) in enumerate(zip(groups, counts, strict=True)):
         if group.has_energy:
             targets[i][:, 0] -= count @ free
@@ -262,7 +263,7 @@ def describe(
     return descriptor_fn(R, **kwargs)
 
 
-def _group(descriptor_fn: Callable, seen: Observation) -> tuple[Group, Array]:
+def _group(descriptor_fn: Callable, seen: Observation) -> tuple[Group, Any]:
     """Descriptors, Jacobian and data ``[g, p]`` of stacked observations."""
     _, n, d = seen.position.shape
     dtype = seen.position.dtype
@@ -317,7 +318,7 @@ def _group(descriptor_fn: Callable, seen: Observation) -> tuple[Group, Array]:
     return group, np.concatenate(data, 1)
 
 
-def _standards(groups: list[Group], standardize: Any) -> tuple[Array, Array]:
+def _standards(groups: list[Group], standardize: Any) -> tuple[Any, Any]:
     flat = [g.x.reshape(-1, g.x.shape[-1]) for g in groups]
     widths = {x.shape[1] for x in flat}
     if len(widths) > 1:
@@ -347,7 +348,7 @@ def _standards(groups: list[Group], standardize: Any) -> tuple[Array, Array]:
 
 def _references(
     groups: list[Group], targets: list, counts: list, reference: Any, t: int
-) -> Array:
+) -> Any:
     dtype = targets[0].dtype
     if reference is None:
         return np.zeros(t, dtype)

@@ -46,9 +46,9 @@ def energy_fn(
         p = default if potential is None else potential
         species = labels if species is None else species
         x, z = _atoms(p, R, neighbor, species, kwargs)
-        cast = lambda a: None if a is None else a.astype(x.dtype)  # noqa: E731
-        sources = (cast(p.x), p.z)
-        e = influence(p.kernel, (x, z), sources, cast(p.beta), cast(p.u))
+        u = None if p.u is None else p.u.astype(x.dtype)
+        sources = (p.x.astype(x.dtype), p.z)
+        e = influence(p.kernel, (x, z), sources, p.beta.astype(x.dtype), u)
         e = (e + _reference(p, z, e.dtype)).astype(R.dtype)
         return e if per_particle else util.high_precision_sum(e)
 
@@ -93,6 +93,7 @@ def variance_fn(
         x, z = _atoms(p, R, neighbor, species, kwargs)
         x = x.astype(p.x.dtype)  # differences of large numbers: in the type of the fit
         C = p.kernel(x, z, x, z)
+        assert p.lower is not None
         if p.solver == "sparse":
             assert p.upper is not None
             k = p.kernel(p.x, p.z, x, z)
@@ -147,7 +148,7 @@ def _atoms(
                 f"the potential knows the species {list(types)}: pass `species=`, "
                 f"labels [{n}]."
             )
-        species = np.full(n, types[0])
+        species = np.full(n, types)
     elif np.shape(species) != (n,):
         raise ValueError(
             f"`species` must hold a label for each of the {n} atoms; got shape "

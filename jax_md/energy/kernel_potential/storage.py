@@ -59,8 +59,8 @@ def save(
             arrays[f"x_{i}"], arrays[f"z_{i}"] = group.x, group.z
             if group.jacobian is not None:
                 arrays[f"jacobian_{i}"] = group.jacobian
-    text = np.array(json.dumps(facts))
-    np.savez(path, facts=text, **{k: np.asarray(v) for k, v in arrays.items()})
+    content: dict[str, Any] = {k: np.asarray(v) for k, v in arrays.items()}
+    np.savez(path, facts=np.array(json.dumps(facts)), **content)
 
 
 def load(
@@ -100,8 +100,8 @@ def load(
             f"environments it differs by {worst:.0e} of the largest value. Pass the "
             "same kernel, hyper-parameters included."
         )
-    common = {"descriptor_fn": descriptor_fn}
-    scaling = {k: arrays[k] for k in ("mean", "scale", "reference")}
+    common: dict[str, Any] = {"descriptor_fn": descriptor_fn}
+    scaling: dict[str, Any] = {k: arrays[k] for k in ("mean", "scale", "reference")}
     training = None
     if "y" in arrays:
         groups = tuple(
@@ -120,8 +120,11 @@ def load(
     upper = None
     if "upper" in arrays:
         upper = (arrays["upper"], arrays["upper_target"])
+    weights: dict[str, Any] = {
+        k: arrays.get(k) for k in ("x", "z", "beta", "u", "alpha", "lower")
+    }
     return KernelPotential(
-        **{k: arrays.get(k) for k in ("x", "z", "beta", "u", "alpha", "lower")},
+        **weights,
         training=training,
         upper=upper,
         noise=Noise(*facts["noise"]),
