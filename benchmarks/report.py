@@ -81,6 +81,13 @@ COLUMNS: dict[str, Columns] = {
             f"{row['ratio_limit']:.2f}" if "ratio_limit" in row else ""
         ),
     },
+    "kernel_potential": {
+        "energy and forces": lambda row: row["potential"],
+        "atoms": lambda row: f"{row['atoms']:,}",
+        "environments": lambda row: f"{row['environments']:,}",
+        "time": lambda row: f"{1e3 * row['seconds']:.2f} ms",
+        "ratio": lambda row: f"{row['ratio']:.2f}",
+    },
     "import": {
         "engine": lambda row: row["engine"],
         "import beyond jax": lambda row: f"{row['import_s']:.2f} s",
