@@ -88,6 +88,16 @@ COLUMNS: dict[str, Columns] = {
         "time": lambda row: f"{1e3 * row['seconds']:.2f} ms",
         "ratio": lambda row: f"{row['ratio']:.2f}",
     },
+    "wide": {
+        "kernel": lambda row: row["case"],
+        "engine": lambda row: row["engine"],
+        "version": version,
+        "time": lambda row: f"{1e3 * row['seconds']:,.1f} ms",
+        "an entry": lambda row: f"{1e6 * row['entry_s']:.3f} µs",
+        "speed": lambda row: f"{row['ratio']:.1f} ×",
+        "peak memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
+        "first call": lambda row: f"{row['first_call_s']:.1f} s",
+    },
     "import": {
         "engine": lambda row: row["engine"],
         "import beyond jax": lambda row: f"{row['import_s']:.2f} s",
