@@ -56,7 +56,9 @@ from .requirements import layer as layer
 from .requirements import requires as requires
 from .requirements import supports_masking as supports_masking
 from .resize import ImageResize as ImageResize
+from .smoothness import Smoothness as Smoothness
 from .smoothness import require_derivatives as require_derivatives
+from .smoothness import with_smoothness as with_smoothness
 from .structural import Dropout as Dropout
 from .structural import Flatten as Flatten
 from .structural import Identity as Identity

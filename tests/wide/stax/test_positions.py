@@ -76,6 +76,24 @@ def test_image_resize_is_exact(shape, method):
     check_linear(stax.ImageResize(shape, method), X1, X2)
 
 
+def test_image_resize_follows_one_convolution():
+    """Outputs linear in the parameters: the kernel is the product of their slopes."""
+    conv = stax.Conv(1, (2, 3), padding="SAME", W_std=1.3, b_std=0.4)
+    resize = stax.ImageResize((-1, 5, 2, -1), "nearest")
+    init_fn, apply_fn, kernel_fn = stax.serial(conv, resize)
+    _, params = init_fn(jax.random.PRNGKey(0), X1.shape)
+
+    def slopes(x):
+        jacobian = jax.jacrev(lambda p: apply_fn(p, jnp.asarray(x))[..., 0])(params)
+        return [j.reshape(j.shape[:3] + (-1,)) for j in jax.tree.leaves(jacobian)]
+
+    expected = sum(
+        jnp.einsum("nawi,mbvi->nmabwv", a, b)
+        for a, b in zip(slopes(X1), slopes(X2), strict=True)
+    )
+    np.testing.assert_allclose(kernel_fn(X1, X2, "nngp"), expected, rtol=1e-12)
+
+
 def test_image_resize_refuses():
     with pytest.raises(ValueError, match="channel axis"):
         stax.ImageResize((-1, 2, 2, 2), "linear")[1]((), X1)

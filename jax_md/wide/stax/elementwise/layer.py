@@ -16,7 +16,7 @@ import jax
 from jax_md.wide import layout
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.requirements import Layer, shaped
-from jax_md.wide.stax.smoothness import Smoothness
+from jax_md.wide.stax.smoothness import SMOOTH, Smoothness
 
 Array = jax.Array
 # (p, q, c) -> (T, its derivative in c)
@@ -26,7 +26,7 @@ Moments = Callable[[Array, Array, Array], tuple[Array, Array]]
 def elementwise(
     fn: Callable[[Array], Array],
     moments: Moments,
-    smoothness: Smoothness | None = None,
+    smoothness: Smoothness = SMOOTH,
     before: Callable[[Kernel], None] | None = None,
 ) -> Layer:
     """Build a nonlinear layer.
@@ -34,7 +34,7 @@ def elementwise(
     Args:
         fn: The nonlinearity, on arrays.
         moments: ``moments(p, q, c) -> (T, dT/dc)``; arrays that broadcast.
-        smoothness: Derivatives that exist at coincident inputs; None for all.
+        smoothness: Derivatives that exist at coincident inputs; all by default.
         before: Called on the kernel that comes in, to check it further.
     """
 
