@@ -210,7 +210,7 @@ def layer(layer_fn: Callable[..., Any]) -> Callable[..., Layer]:
 def _declared(
     kernel_fn: Callable[..., Any], layer_fn: Callable[..., Any]
 ) -> Smoothness:
-    """Return how smooth a layer is; one of this package is linear if it says nothing."""
+    """Return how smooth a layer is; ours are linear where they say nothing."""
     if hasattr(kernel_fn, "smoothness"):
         return kernel_fn.smoothness  # type: ignore[attr-defined]
     if layer_fn.__module__.startswith(__name__.rpartition(".")[0] + "."):

@@ -33,8 +33,8 @@ def ImageResize(
 ) -> LayerAndMask:
     """Resize as `jax.image.resize` does.
 
-    The kernel is that of finite networks. neural-tangents 0.6.5 differs by some per cent
-    after an odd number of convolutions, where it resizes the axes in reverse order.
+    The kernel is that of finite networks. neural-tangents 0.6.5 differs by some per
+    cent after an odd number of convolutions, where it takes one axis for the other.
 
     Args:
         shape: Shape of the outputs; -1 keeps an axis. Samples and channels are kept.

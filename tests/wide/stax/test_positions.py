@@ -207,6 +207,23 @@ ATTENTION = {
 }  # fmt: skip
 
 
+def test_attention_parameters_are_those_of_neural_tangents():
+    """Shapes that 0.6.5 draws; query and key are one matrix with linear scaling."""
+    options = {"n_chan_out": 5, "n_chan_key": 6, "n_chan_val": 7, "n_heads": 2}
+    tied = stax.GlobalSelfAttention(**options, pos_emb_type="SUM", b_std=0.1)
+    free = stax.GlobalSelfAttention(
+        **options, linear_scaling=False, pos_emb_type="CONCAT", n_chan_pos_emb=3,
+        val_pos_emb=True,
+    )  # fmt: skip
+    bias, noise = (1, 1, 1, 5), (1, 4, 5, 8)
+    for layer, expected in (
+        (tied, (None, (2, 8, 6), (2, 8, 7), (14, 5), bias, noise)),
+        (free, ((2, 11, 6), (2, 11, 6), (2, 11, 7), (14, 5), None, (1, 4, 5, 3))),
+    ):
+        _, params = layer[0](jax.random.PRNGKey(0), (3, 4, 5, 8))
+        assert tuple(p if p is None else p.shape for p in params) == expected
+
+
 # Embeddings have 192 channels, which takes long.
 FAST = ("softmax", "random")
 
