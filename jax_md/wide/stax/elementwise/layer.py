@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jax_md.wide import layout
 from jax_md.wide.kernel import Kernel
@@ -64,6 +65,8 @@ def require_gaussian(k: Kernel) -> None:
 
 def transform(k: Kernel, moments: Moments) -> Kernel:
     """Apply a nonlinearity to all covariances of `k`."""
+    if k.cov2 is None:
+        k = k.replace(nngp=_with_own(k))
     # Without a barrier the compiler evaluates a layer again in each of its consumers:
     # a deep network compiles for long, and its angles are computed several times.
     k = jax.lax.optimization_barrier(k)
@@ -82,3 +85,16 @@ def transform(k: Kernel, moments: Moments) -> Kernel:
         cov2=None if k.cov2 is None else of(k.cov2, n_self, var2, var2)[0],
         is_gaussian=False,
     )
+
+
+def _with_own(k: Kernel) -> Array:
+    """Return the covariances of one batch, those of a sample with itself from `cov1`.
+
+    The two are equal but for rounding, which grows by the same factor in each layer as
+    gradients do: in a deep chaotic network samples would drift away from themselves.
+    """
+    if not k.diagonal_batch:
+        return k.cov1
+    same = jnp.eye(k.cov1.shape[0], dtype=bool)
+    same = same.reshape(same.shape + (1,) * (k.nngp.ndim - 2))
+    return jnp.where(same, k.cov1[:, None], k.nngp)
