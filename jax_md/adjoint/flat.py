@@ -142,7 +142,9 @@ class Problem(NamedTuple):
     def undo(self, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]:
         """The state before a step, and the `theta` to differentiate that step with."""
         assert self.inverse is not None
-        out = self.inverse(theta, x)
+        # Apart from the step that cotangents go through: fused with it, the inverse
+        # could round otherwise than the forward pass did.
+        out = jax.lax.optimization_barrier(self.inverse(theta, x))
         return out[: len(x)], self.with_shared(theta, out[len(x) :])
 
     def plain(self, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]:

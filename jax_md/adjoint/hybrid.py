@@ -29,33 +29,34 @@ def hybrid(problem: Problem, every: int, theta: Leaves, x: Leaves) -> Any:
     """
     windows = -(-problem.steps // every)
 
-    def renewed(theta: Leaves, x: Leaves) -> Leaves:
-        """`theta` with what the steps of a window share, from its first state."""
-        if problem.renew is None:
-            return theta
-        return problem.with_shared(theta, problem.renew(theta, x))
+    def shared(theta: Leaves, x: Leaves) -> Leaves:
+        """What the steps of a window share, from its first state."""
+        return (
+            theta[problem.shared] if problem.renew is None else problem.renew(theta, x)
+        )
 
     def forward(theta: Leaves, x: Leaves) -> tuple[Any, Any]:
         store = [jnp.zeros((windows, *a.shape), a.dtype) for a in x]
 
-        def move(_: Leaves, x: Leaves, extra: tuple, i: Any) -> tuple[Leaves, tuple]:
-            store, theta_now = extra
+        def move(theta: Leaves, x: Leaves, extra: tuple, i: Any) -> tuple:
+            store, now = extra
             first = i % every == 0
             slot = jnp.where(first, i // every, windows)  # the last stands for none
             store = [
                 s.at[slot].set(a, mode="drop") for s, a in zip(store, x, strict=True)
             ]
-            if problem.renew is not None:
-                # A loop of at most one turn, since a `cond` would copy what it leaves.
-                _, theta_now = jax.lax.while_loop(
-                    lambda carry: carry[0],
-                    lambda carry: (jnp.zeros_like(first), renewed(carry[1], x)),
-                    (first, theta_now),
-                )
-            return problem.step(theta_now, x), (store, theta_now)
+            # A loop of at most one turn, since a `cond` would copy what it leaves.
+            _, now = jax.lax.while_loop(
+                lambda carry: carry[0],
+                lambda carry: (jnp.zeros_like(first), shared(theta, x)),
+                (first, now),
+            )
+            x = problem.step(problem.with_shared(theta, now), x)
+            return x, (store, now)
 
+        extra = store, theta[problem.shared]
         numbers = jnp.arange(problem.steps)
-        x, (store, _), seen = problem.run(theta, x, move, (store, theta), numbers)
+        x, (store, _), seen = problem.run(theta, x, move, extra, numbers)
         return (x, seen), (theta, store, x)
 
     def backward(kept: Any, bars: Any) -> tuple[Leaves, Leaves]:
@@ -69,7 +70,7 @@ def hybrid(problem: Problem, every: int, theta: Leaves, x: Leaves) -> Any:
             begin = w * every
             count = jnp.minimum(every, problem.steps - begin)
             start = [s[w] for s in store]
-            now = renewed(theta, start)
+            now = problem.with_shared(theta, shared(theta, start))
 
             def pull(theta: Leaves, x: Leaves, i: Any, bars: tuple) -> tuple:
                 theta_bar, x_bar = bars
@@ -78,8 +79,7 @@ def hybrid(problem: Problem, every: int, theta: Leaves, x: Leaves) -> Any:
 
             def turn(j: Any, carry: Any) -> Any:
                 x, *bars = carry
-                # Apart, so that it rounds as the forward pass did.
-                x, then = jax.lax.optimization_barrier(problem.undo(now, x))
+                x, then = problem.undo(now, x)
                 return x, *pull(then, x, begin + count - 1 - j, tuple(bars))
 
             carry = (x, theta_bar, x_bar)
