@@ -145,11 +145,13 @@ def diagnose(
 
     count = count_numbers(params) if wrt == "params" else count_numbers(state)
     if methods is None:
-        methods = [Backprop(), Checkpointed(), Truncated(max(horizon // 2, 1))]
+        tried: list[Method] = [Backprop(), Checkpointed()]
+        tried.append(Truncated(max(horizon // 2, 1)))
         if callable(getattr(step, "inverse", None)):
-            methods.append(Reversible())
+            tried.append(Reversible())
         if count <= _FEW:
-            methods.append(Forward())
+            tried.append(Forward())
+        methods = tried
     known: dict[Any, Any] = {}
     forecasts = tuple(
         forecast_prepared(
@@ -157,10 +159,10 @@ def diagnose(
         )
         for method in methods
     )
-    tried = max(horizon, 1)
-    near = prepared.tree(advance(prepared.x, steps - tried))
+    last = max(horizon, 1)
+    near = prepared.tree(advance(prepared.x, steps - last))
     gradient, difference, numerical = _compare(
-        loss, step, params, near, tried, methods, wrt
+        loss, step, params, near, last, methods, wrt
     )
     return Diagnosis(
         steps_back=np.arange(steps + 1),
@@ -423,7 +425,7 @@ def _compare(
     # Along the gradient itself, by a step where truncation and rounding balance.
     plain = jax.jit(lambda smooth: value(smooth, Backprop()))
     size = max(float(np.linalg.norm(row(smooth))), 1e-3)
-    h = size * float(np.finfo(own.real.dtype).eps) ** (1 / 3)
+    h = size * float(np.finfo(own.dtype).eps) ** (1 / 3)
     along = [np.conj(g) / scale for g in first]
     ends = [
         float(plain([a + s * d for a, d in zip(smooth, along, strict=True)]))

@@ -52,14 +52,18 @@ def checkpointed(problem: Problem, slots: int, theta: Leaves, x: Leaves) -> Any:
             x = jax.lax.fori_loop(0, count, lambda _, x: problem.step(theta, x), x)
 
             def keep() -> Any:
-                new = [s.at[target].set(a) for s, a in zip(store, x, strict=True)]
-                return new, theta_bar, x_bar
+                return theta_bar, x_bar
 
             def pull() -> Any:
                 more, bar = problem.pull_back(theta, x, start + count, x_bar, seen_bar)
-                return store, add(theta_bar, more), bar
+                return add(theta_bar, more), bar
 
-            return jax.lax.cond(target == PULL, pull, keep), None
+            # Outside of the branches, which would copy all states that are held.
+            place = jnp.where(target == PULL, slots, target)
+            store = [
+                s.at[place].set(a, mode="drop") for s, a in zip(store, x, strict=True)
+            ]
+            return (store, *jax.lax.cond(target == PULL, pull, keep)), None
 
         rows = jnp.asarray(schedule.rows)
         carry, _ = jax.lax.scan(turn, (store, theta_bar, x_bar), rows)

@@ -136,6 +136,7 @@ def test_signal_and_noise_are_those_of_an_ensemble():
     assert report.signal_horizon == max(report.window[good])
 
 
+@pytest.mark.slow
 def test_gradients_with_respect_to_the_state():
     report = adjoint.diagnose(
         lambda s: jnp.sum(s[0]),
@@ -151,6 +152,7 @@ def test_gradients_with_respect_to_the_state():
     assert report.horizon == 50
 
 
+@pytest.mark.slow
 def test_precision_sets_the_horizon_of_rounding():
     def horizon(dtype):
         start = (jnp.asarray(0.1, dtype), jnp.asarray(0.1, dtype))

@@ -108,10 +108,15 @@ def cut_by_hand(k, x, steps, window, every, watched):
     return total + jnp.sum(state[1] ** 2 / 2 + state[0] ** 3)
 
 
-@pytest.mark.parametrize("remat", [True, False])
 @pytest.mark.parametrize(
-    ("steps", "window", "every", "watched"),
-    [(12, 4, 1, True), (12, 5, 3, True), (10, 4, 5, True), (11, 4, 1, False)],
+    ("steps", "window", "every", "watched", "remat"),
+    [
+        (12, 5, 3, True, True),
+        (11, 4, 1, False, True),
+        (12, 4, 1, True, False),
+        pytest.param(10, 4, 5, True, True, marks=pytest.mark.slow),
+        pytest.param(12, 4, 1, True, True, marks=pytest.mark.slow),
+    ],
 )
 def test_windows_are_those_of_stopped_gradients(steps, window, every, watched, remat):
     def loss(k, x):
