@@ -270,13 +270,10 @@ def test_selection():
         kp.select_environments(x)
 
 
+@SLOW
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        pytest.param({"environments": np.arange(0, 12, 2)}, marks=SLOW),
-        pytest.param({"solver": "cg"}, marks=SLOW),
-    ],
+    [{}, {"environments": np.arange(0, 12, 2)}, {"solver": "cg"}],
     ids=["cholesky", "sparse", "cg"],
 )
 def test_update_is_a_fit_to_all(options):
