@@ -199,3 +199,11 @@ def test_refuses_misspelt_parameters(name):
             fn(state, kt=1.0)
     kinetic = quantity.kinetic_energy(momentum=state.momentum, mass=state.mass)
     assert kinetic > 0
+
+
+@pytest.mark.parametrize("name", ["langevin", "nose_hoover"])
+def test_without_64_bit_types(name):
+    with jax.enable_x64(False):
+        _, simulator, system = make(name, "periodic", jnp.float32)
+        state = simulator.init(jax.random.key(0), system.position)
+        there_and_back(simulator, state, 20)

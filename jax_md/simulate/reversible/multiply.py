@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, UInt32
 
 from .rounding import apart
 
-_HALF = 2**31
+# Of a 32-bit word; typed, as it is beyond the integers of JAX without 64-bit types.
+_HALF = np.uint32(2**31)
 
 
 class Scaled(NamedTuple):
@@ -60,7 +62,7 @@ def scale(
     good = jnp.all(a < 0.5)  # False for NaN, too
     a = jnp.where(good, a, 0)
     fraction = jnp.minimum(
-        jnp.round(apart(a) * jnp.asarray(2.0**32, a.dtype)), _HALF - 128
+        jnp.round(apart(a) * jnp.asarray(2.0**32, a.dtype)), 2.0**31 - 128
     )
     fraction = fraction.astype(jnp.uint32)
     sign = jnp.where(value < 0, -1, 1).astype(jnp.int32)
@@ -82,7 +84,7 @@ def _product(m: Array, fraction: Array) -> tuple[Array, Array]:
     carry = ((m0 * f0) >> 16) + (a & mask) + (b & mask)
     high = m1 * f1 + (a >> 16) + (b >> 16) + (carry >> 16)
     low = m * fraction
-    return high + (low >> 31), low + jnp.uint32(_HALF)
+    return high + (low >> 31), low + _HALF
 
 
 def _multiply(m: Array, bits: Array, fraction: Array) -> tuple[Array, Array, Array]:
