@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_md import nn, quantity, simulate, space
+from jax_md import dataclasses, nn, quantity, simulate, space
 from jax_md.energy import kernel_potential as kp
 from jax_md.units import metal_unit_system
 from jax_md.wide import stax
@@ -99,8 +99,8 @@ def padded(p: kp.KernelPotential, labels: int) -> kp.KernelPotential:
         return jnp.pad(a, [(0, rows - len(a))] + [(0, 0)] * (a.ndim - 1))
 
     arrays = {name: grow(getattr(p, name)) for name in ("x", "z", "beta", "u")}
-    p = p.set(**arrays, training=None, alpha=None)
-    return p.set(lower=factor(p))
+    p = dataclasses.replace(p, **arrays, training=None, alpha=None)
+    return dataclasses.replace(p, lower=factor(p))
 
 
 @jax.jit

@@ -155,8 +155,6 @@ def main(smoke: bool = False, output: str | Path = "output/wide_networks") -> di
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="output/wide_networks")
-    parser.add_argument(
-        "--smoke", action="store_true", help="few networks, briefly"
-    )
+    parser.add_argument("--smoke", action="store_true", help="few networks, briefly")
     options = parser.parse_args()
     main(options.smoke, options.output)
