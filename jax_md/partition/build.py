@@ -255,7 +255,7 @@ def _filled(words: Array) -> list[Array]:
 
 def _pop_first(left: list[Array], none: int) -> tuple[Array, list[Array]]:
     """Position of the first bit, and the bits without it."""
-    first, rest = none, []
+    first, rest = jnp.int32(none), []
     for k, bits in reversed(list(enumerate(left))):
         here = bits != 0
         first = jnp.where(here, _lowest(bits) + 32 * k, first)

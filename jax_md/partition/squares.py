@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
-from jax_md import space
+from .lanes import structs
 
+_ROOT = "root_of_square"  # of `jax_md.space`
 _CALLS = frozenset(("jit", "pjit"))
 # What moves entries or copies them: it does the same to their squares.
 _MOVES = frozenset(
@@ -38,7 +39,7 @@ def from_squares(closed: ClosedJaxpr) -> ClosedJaxpr:
     def run(*args: Any) -> list[Any]:
         return _run(closed.jaxpr, closed.consts, [_Value(x) for x in args])
 
-    avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in closed.in_avals]
+    avals = structs(closed.in_avals)
     return jax.make_jaxpr(lambda *args: [v.value for v in run(*args)])(*avals)
 
 
@@ -69,7 +70,7 @@ class _Value:
 
 def _is_root(eqn: Any) -> bool:
     name = eqn.primitive.name
-    marked = name in _CALLS and eqn.params["name"] == space.root_of_square.__name__
+    marked = name in _CALLS and eqn.params["name"] == _ROOT
     return marked or name == "sqrt"
 
 

@@ -147,7 +147,7 @@ def nvt_langevin_reversible(
         kwargs = {key: x for key, x in kwargs.items() if key not in names}
         state, _ = evaluate(state, kwargs)
         first = jax.lax.stop_gradient(state.force)
-        return state.set(first_force=first, first_count=state.count)
+        return dataclasses.replace(state, first_force=first, first_count=state.count)
 
     def init(
         key: Array,
@@ -228,7 +228,9 @@ def nvt_langevin_reversible(
     ) -> tuple[NVTLangevinReversibleState, Any]:
         refuse_lookalikes(kwargs, "dt", "kT", "gamma", fns=(energy_or_force_fn,))
         # The way back from here is not known: say so.
-        state = state.set(did_overflow=state.did_overflow | state.did_forget)
+        state = dataclasses.replace(
+            state, did_overflow=state.did_overflow | state.did_forget
+        )
         state = lattice.kick(state, state.force, -dt / 2)  # B
         state = lattice.drift(state, -dt / 2)  # A
         state = unthermalize(state, dt, kT, gamma)  # O
@@ -236,7 +238,9 @@ def nvt_langevin_reversible(
         state, neighbors = evaluate(state, kwargs)
         # The first force was computed by another program, whose last bits may differ.
         first = state.count == state.first_count
-        state = state.set(force=jnp.where(first, state.first_force, state.force))
+        state = dataclasses.replace(
+            state, force=jnp.where(first, state.first_force, state.force)
+        )
         return lattice.kick(state, state.force, -dt / 2), neighbors  # B
 
     return ReversibleSimulator(

@@ -135,7 +135,7 @@ def force_at(force_fn: ForceFn, state: T, kwargs: dict) -> tuple[Array, T, Any]:
     """
     R = apart(state.position)
     neighbors = kwargs.get("neighbor")
-    if hasattr(neighbors, "update_fn"):
+    if neighbors is not None and hasattr(neighbors, "update_fn"):
         neighbors = neighbors.update(R)
         kwargs = {**kwargs, "neighbor": neighbors}
         failed = jnp.asarray(neighbors.error.code != 0)

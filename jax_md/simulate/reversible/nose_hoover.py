@@ -248,7 +248,9 @@ def nvt_nose_hoover_reversible(
         **kwargs: Any,
     ) -> tuple[NVTNoseHooverReversibleState, Any]:
         # The way back from a state that forgot is not known: say so.
-        state = state.set(did_overflow=state.did_overflow | state.did_forget)
+        state = dataclasses.replace(
+            state, did_overflow=state.did_overflow | state.did_forget
+        )
         return moved(state, -dt, kT, kwargs)
 
     return ReversibleSimulator(jax.jit(init), jax.jit(step), jax.jit(undo))

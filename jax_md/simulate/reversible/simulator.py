@@ -67,17 +67,16 @@ class ReversibleSimulator:
             unknown = jnp.full_like(shared.reference_position, jnp.nan)
             return shared.set(reference_position=unknown).update(state.position)
 
-        begin = None
-        if self.refresh is not None:
-            refresh = bound(self.refresh)
+        refresh = None if self.refresh is None else bound(self.refresh)
 
-            def begin(params: Any, state: Any) -> Any:
-                return refresh(params, state, *own)
+        def begin(params: Any, state: Any) -> Any:
+            assert refresh is not None
+            return refresh(params, state, *own)
 
         return adjoint.ReversibleStep(
             bound(self.step),
             bound(self.inverse if neighbors is None else self.undo),
-            begin=begin,
+            begin=None if refresh is None else begin,
             shared=neighbors,
             renew=None if neighbors is None else renew,
         )
