@@ -1,6 +1,7 @@
 """What the gradient of a loss after 50 steps costs, in forward runs.
 
     python -m benchmarks.bench_gradient
+    python -m benchmarks.bench_gradient --long   # up to 100,000 steps: `long_gradient`
 
 The loss is the kinetic energy per atom after 50 steps of NVE; the gradient is that
 with respect to epsilon and to all start positions, in reverse mode, and stands beside
@@ -8,7 +9,9 @@ central differences. JAX MD's own Lennard-Jones energy has no reverse gradient w
 respect to epsilon (NaN), so it is also measured with a user's pair function.
 """
 
-from benchmarks import cases, measure
+import sys
+
+from benchmarks import cases, long_gradient, measure
 from benchmarks.peers.client import Peer
 
 FORMS = {
@@ -23,6 +26,8 @@ FORMS = {
 
 def main() -> None:
     """Measure and print."""
+    if "--long" in sys.argv:
+        return long_gradient.main([x for x in sys.argv[1:] if x != "--long"])
     options = measure.arguments(__doc__, name="gradient", sizes=[4_000], steps=50)
     rows = []
     for n in options.sizes:

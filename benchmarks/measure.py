@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.peers.client import environment
-from benchmarks.peers.setup import REQUIREMENTS
 
+# The peers that simulate; a benchmark of something else names its own.
+MOLECULAR_DYNAMICS = ("jax_md", "lammps", "openmm")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -68,7 +69,7 @@ def arguments(description: str | None, **defaults) -> argparse.Namespace:
     parser.add_argument("--without", nargs="*", default=[], help="peers to leave out")
     parser.add_argument("--name", default=defaults["name"], help="name of the results")
     options = parser.parse_args()
-    for name in REQUIREMENTS:
+    for name in defaults.get("peers", MOLECULAR_DYNAMICS):
         if name not in options.without and not environment(name).exists():
             print(
                 f"`{name}` is not installed and is left out; `make peers` installs it."

@@ -70,6 +70,34 @@ COLUMNS: dict[str, Columns] = {
             row["d_position"], row["d_position_difference"]
         ),
     },
+    "long_gradient": {
+        "engine": lambda row: row["engine"],
+        "atoms": lambda row: f"{row['atoms']:,}",
+        "steps": lambda row: f"{row['steps']:,}",
+        "memory": lambda row: f"{row['bytes'] / 1e6:,.2f} MB",
+        "gradient": lambda row: f"{row['seconds']:.2f} s" if "seconds" in row else "",
+        "in forward runs": lambda row: f"{row['ratio']:.2f}" if "ratio" in row else "",
+        "bound": lambda row: (
+            f"{row['ratio_limit']:.2f}" if "ratio_limit" in row else ""
+        ),
+    },
+    "kernel_potential": {
+        "energy and forces": lambda row: row["potential"],
+        "atoms": lambda row: f"{row['atoms']:,}",
+        "environments": lambda row: f"{row['environments']:,}",
+        "time": lambda row: f"{1e3 * row['seconds']:.2f} ms",
+        "ratio": lambda row: f"{row['ratio']:.2f}",
+    },
+    "wide": {
+        "kernel": lambda row: row["case"],
+        "engine": lambda row: row["engine"],
+        "version": version,
+        "time": lambda row: f"{1e3 * row['seconds']:,.1f} ms",
+        "an entry": lambda row: f"{1e6 * row['entry_s']:.3f} µs",
+        "speed": lambda row: f"{row['ratio']:.1f} ×",
+        "peak memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
+        "first call": lambda row: f"{row['first_call_s']:.1f} s",
+    },
     "import": {
         "engine": lambda row: row["engine"],
         "import beyond jax": lambda row: f"{row['import_s']:.2f} s",

@@ -18,6 +18,7 @@ _MODULES = (
     "interpolate",
     "io",
     "minimize",
+    "nn",
     "partition",
     "quantity",
     "simulate",

@@ -26,7 +26,9 @@ def dtype(request: pytest.FixtureRequest):
 
 # Folders whose programs run once or twice on a few numbers, so that compiling is the
 # cost. The engine and the runs are tested as users compile them, and so is all slow.
-HURRIED = {"adjoint", "contract", "energy", "quantity", "smap", "space", "wide"}
+HURRIED = {
+    *("adjoint", "contract", "energy", "nn", "quantity", "smap", "space", "wide")
+}
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from examples import bubble_raft, jamming, quickstart
+from examples import bubble_raft, jamming, quickstart, recover_force_field
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +89,18 @@ def test_jamming_designs_a_packing():
     assert slopes["implicit"] == pytest.approx(slopes["difference"], rel=1e-4)
     assert result["history"][-1] == pytest.approx(result["wanted"], rel=1e-3)
     assert result["change"] < 0.1
+
+
+@pytest.mark.slow
+def test_recover_force_field(tmp_path):
+    result = recover_force_field.main(smoke=True, output=tmp_path)
+    guess, truth = recover_force_field.GUESS, recover_force_field.TRUTH
+    for name, fitted in result["fitted"].items():
+        assert np.max(np.abs(guess[name] / truth[name] - 1)) > 0.1
+        np.testing.assert_allclose(fitted, truth[name], rtol=0.02, err_msg=name)
+        assert np.all(result["errors"][name] < 0.02 * fitted)
+    assert result["losses"][-1] < 1e-4 * result["losses"][0]
+    report = result["report"]
+    assert report.horizon == 40 and np.all(report.difference < 1e-10)
+    assert report.numerical < 1e-4
+    assert (tmp_path / "force_field.png").stat().st_size > 0

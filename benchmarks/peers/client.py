@@ -33,21 +33,33 @@ class Peer:
         name: ``"ours"``, or an environment made by ``make peers``.
         threads: How many threads the engine may use, if it can be told. XLA takes
             the cores it is given, so there this sets the affinity of the process.
+        script: The runner; None for that of the name.
+        variables: Environment variables to set.
     """
 
-    def __init__(self, name: str, threads: int | None = None):
+    def __init__(
+        self,
+        name: str,
+        threads: int | None = None,
+        script: str | None = None,
+        variables: dict[str, str] | None = None,
+    ):
         self.name = name
         self.threads = threads or cores()
-        variables = dict(os.environ, OMP_NUM_THREADS=str(self.threads))
+        variables = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(self.threads),
+            **(variables or {}),
+        }
         variables.pop("PYTHONPATH", None)
         variables.setdefault("JAX_PLATFORMS", "cpu")
         if name == "ours":
             # The same script that measures JAX MD, with this project in its place.
-            python, script = Path(sys.executable), "jax_md_peer.py"
+            python, script = Path(sys.executable), script or "jax_md_peer.py"
             variables["PYTHONPATH"] = str(ROOT)
         else:
             home = environment(name)
-            python, script = home / "bin" / "python", f"{name}_peer.py"
+            python, script = home / "bin" / "python", script or f"{name}_peer.py"
             if not python.exists():
                 raise PeerError(
                     f"The environment of `{name}` is missing at {home}; "

@@ -16,6 +16,8 @@ from jax.extend.core import (
     jaxpr_as_fun,
 )
 
+from .dependence import Bits, dependence
+
 Leaves = list[Any]
 
 
@@ -25,6 +27,11 @@ class Flat(NamedTuple):
     call: Callable[[Sequence[Any], Sequence[Any]], Leaves]
     consts: Leaves
     shape: Any  # a tree of `jax.ShapeDtypeStruct`
+    jaxpr: Any
+
+    def depend(self) -> list[Bits]:
+        """What each output depends on, of the constants and the arguments."""
+        return dependence(self.jaxpr, len(self.consts) + len(self.jaxpr.invars))
 
 
 def trace(fn: Callable, *args: Any) -> Flat:
@@ -41,7 +48,7 @@ def trace(fn: Callable, *args: Any) -> Flat:
         # A Python number that a step returns is weakly typed; a carry must not be.
         return [strong(x, dtype) for x, dtype in zip(out, dtypes, strict=True)]
 
-    return Flat(call, list(closed.consts), shape)
+    return Flat(call, list(closed.consts), shape, jaxpr)
 
 
 def is_key(x: Any) -> bool:
@@ -83,7 +90,12 @@ def add(a: Sequence[Any], b: Sequence[Any]) -> Leaves:
 
 
 class Problem(NamedTuple):
-    """A rollout of flat lists: `theta` are the parameters and closed-over values."""
+    """A rollout of flat lists: `theta` are the parameters and closed-over values.
+
+    Among them, at `shared`, is what all steps of a window share; `renew` makes it from
+    the state that the window starts with, and `inverse` returns it after the state
+    before a step, as that step used it.
+    """
 
     step: Callable[[Leaves, Leaves], Leaves]
     inverse: Callable[[Leaves, Leaves], Leaves] | None
@@ -94,6 +106,8 @@ class Problem(NamedTuple):
     observable_mask: list[bool]
     steps: int
     every: int
+    renew: Callable[[Leaves, Leaves], Leaves] | None = None
+    shared: slice = slice(0, 0)
 
     def run(self, theta: Leaves, x: Leaves, move: Callable, extra: Any, xs: Any = None):
         """Scan ``move(theta, x, extra, i)`` and observe every so many steps.
@@ -120,6 +134,18 @@ class Problem(NamedTuple):
 
         (x, extra), seen = jax.lax.scan(outer, (x, extra), rows, length=chunks)
         return x, extra, seen
+
+    def with_shared(self, theta: Leaves, new: Leaves) -> Leaves:
+        """`theta` with something else for what steps share."""
+        return [*theta[: self.shared.start], *new, *theta[self.shared.stop :]]
+
+    def undo(self, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]:
+        """The state before a step, and the `theta` to differentiate that step with."""
+        assert self.inverse is not None
+        # Apart from the step that cotangents go through: fused with it, the inverse
+        # could round otherwise than the forward pass did.
+        out = jax.lax.optimization_barrier(self.inverse(theta, x))
+        return out[: len(x)], self.with_shared(theta, out[len(x) :])
 
     def plain(self, theta: Leaves, x: Leaves) -> tuple[Leaves, Leaves]:
         """The rollout itself: the last state and the observables."""

@@ -1,30 +1,77 @@
 """Values that refuse the derivatives that a method cannot give, in plain words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from .flat import differentiable, is_key, merge, split
 
 
 def refuse_derivatives(tree: Any, why: str) -> Any:
     """Return `tree`; differentiating it in either mode raises `TypeError`."""
 
     @jax.custom_jvp
-    def identity(tree: Any) -> Any:
-        return tree
+    def identity(leaves: Any) -> Any:
+        return leaves
 
     @identity.defjvp
     def rule(primals: Any, tangents: Any) -> Any:
         raise TypeError(why)
 
-    return identity(tree)
+    leaves, structure = jax.tree.flatten(tree)
+    leaves = [x if is_key(x) else jnp.asarray(x) for x in leaves]
+    mask = differentiable(leaves)
+    smooth, rest = split(mask, leaves)
+    return jax.tree.unflatten(structure, merge(mask, identity(smooth), rest))
 
 
 def refuse_reverse(tree: Any, why: str) -> Any:
     """Return `tree`; reverse mode through it raises `TypeError`, forward mode works."""
     return jax.tree.map(lambda x: _forward_only.bind(x, why=why), tree)
 
+
+def refuse_forward(leaves: Sequence[Any], why: str) -> list[Any]:
+    """Return the arrays; forward mode raises `TypeError`, reverse mode works.
+
+    Reverse mode, too, begins with tangents, but they are only written down, to be
+    transposed. What is refused is to compute them.
+    """
+
+    # One leaf at a time, so that those without tangents stay so.
+    @jax.custom_jvp
+    def identity(x: Any) -> Any:
+        return x
+
+    @identity.defjvp
+    def rule(primals: Any, tangents: Any) -> Any:
+        return *primals, _reverse_only.bind(*tangents, why=why)
+
+    mask = differentiable(leaves)
+    pairs = zip(mask, leaves, strict=True)
+    return [identity(x) if smooth else x for smooth, x in pairs]
+
+
+# Linear, and without a value.
+_reverse_only = Primitive("reverse_only")
+_reverse_only.def_abstract_eval(lambda x, *, why: x)
+
+
+def _compute(*args: Any, why: str) -> Any:
+    raise TypeError(why)
+
+
+def _batch_tangents(args: Any, dims: Any, *, why: str) -> Any:
+    return _reverse_only.bind(*args, why=why), dims[0]
+
+
+_reverse_only.def_impl(_compute)
+ad.deflinear2(_reverse_only, lambda cotangent, x, *, why: [cotangent])
+batching.primitive_batchers[_reverse_only] = _batch_tangents
+mlir.register_lowering(_reverse_only, lambda ctx, x, *, why: _compute(x, why=why))
 
 # A primitive, since `linear_call` does not work under `vmap`.
 _forward_only = Primitive("forward_only")

@@ -6,8 +6,9 @@ method          memory            extra work           derivatives
 `Backprop`      ``T`` states      one more forward     both modes, any order
 `Checkpointed`  ``slots`` states  a binomial schedule  reverse, jvp of reverse
 `Reversible`    two states        one inverse a step   reverse
+`Hybrid`        ``T / every``     one inverse a step   reverse
 `Forward`       one a parameter   one jvp a parameter  both modes, any order
-`Truncated`     ``T`` states      one more forward     both modes, biased
+`Truncated`     one window        two more forward     reverse, any order; biased
 ==============  ================  ===================  =======================
 """
 
@@ -66,7 +67,11 @@ class Checkpointed:
 
     Attributes:
         slots: States held, the start among them; None for the square root of the number
-            of steps.
+            of steps, or what `memory` has room for.
+        memory: Bytes to stay within: for the states held, and for pulling a cotangent
+            through one step, of which a program is compiled to learn what it takes.
+            Parameters, the state itself and the gradient come on top, and under `vmap`
+            it is the memory of one replica. In place of `slots`.
         clip: Largest norm of the cotangent of a state; None for no bound.
         decay: Factor on the cotangent of the state a step, 1 for exact gradients.
 
@@ -77,14 +82,24 @@ class Checkpointed:
     slots: int | None = None
     clip: float | None = None
     decay: float = 1.0
+    memory: float | None = None
 
     def __post_init__(self):
         if self.slots is not None:
             check_count("slots", self.slots)
+        if self.memory is not None and self.slots is not None:
+            raise ValueError(
+                "`slots` and `memory` exclude each other: the number of states follows "
+                f"from the memory; got slots={self.slots} and memory={self.memory}."
+            )
+        if self.memory is not None and not self.memory > 0:
+            raise ValueError(
+                f"`memory` must be a positive number of bytes; got {self.memory}."
+            )
         _check_tempering(self.clip, self.decay)
 
     def slots_for(self, steps: int) -> int:
-        """The number of states held for a number of steps."""
+        """The number of states held for a number of steps, where `memory` is None."""
         wanted = self.slots or math.isqrt(steps - 1) + 1
         return min(wanted, steps)
 
@@ -114,6 +129,35 @@ class Reversible:
 
 
 @dataclasses.dataclass(frozen=True)
+class Hybrid:
+    """`Reversible` from one stored state to the next.
+
+    The states before every so many steps are stored. The steps that start from them are
+    never undone, so they need not be reversible: they may rescale velocities, swap
+    particles, or change whatever `ReversibleStep.shared` stands for, such as the
+    neighbor list that the steps up to the next stored state work from. Where a walk
+    back does not meet the state that its stored one leads to, the gradient is NaN.
+
+    Attributes:
+        every: Steps from one stored state to the next.
+        clip: Largest norm of the cotangent of a state; None for no bound.
+        decay: Factor on the cotangent of the state a step, 1 for exact gradients.
+
+    Source:
+        J. G. Greener, Chem. Sci. 15, 4897 (2024), for snapshots of a reversible
+        simulation.
+    """
+
+    every: int
+    clip: float | None = None
+    decay: float = 1.0
+
+    def __post_init__(self):
+        check_count("every", self.every)
+        _check_tempering(self.clip, self.decay)
+
+
+@dataclasses.dataclass(frozen=True)
 class Forward:
     """Tangents carried along with the trajectory, one for each number differentiated.
 
@@ -124,14 +168,15 @@ class Forward:
 
 @dataclasses.dataclass(frozen=True)
 class Truncated:
-    """`Backprop` through windows of a few steps only.
+    """Reverse mode through windows of a few steps only.
 
     The gradient does not cross from one window into the one before it; windows are
     counted from the end, so that the last one is whole. Biased, but it does not grow
-    with the length of a chaotic trajectory.
+    with the length of a chaotic trajectory. Holds the states of one window at a time,
+    however many there are; without observables only the last one is differentiated.
 
     Attributes:
-        window: Steps of a window.
+        window: Steps of a window; from those of the rollout on it is `Backprop`.
         remat: As for `Backprop`.
         clip: Largest norm of the cotangent of a state; None for no bound.
         decay: Factor on the cotangent of the state a step.
@@ -147,4 +192,4 @@ class Truncated:
         _check_tempering(self.clip, self.decay)
 
 
-Method = Backprop | Checkpointed | Reversible | Forward | Truncated
+Method = Backprop | Checkpointed | Reversible | Hybrid | Forward | Truncated

@@ -52,14 +52,18 @@ def checkpointed(problem: Problem, slots: int, theta: Leaves, x: Leaves) -> Any:
             x = jax.lax.fori_loop(0, count, lambda _, x: problem.step(theta, x), x)
 
             def keep() -> Any:
-                new = [s.at[target].set(a) for s, a in zip(store, x, strict=True)]
-                return new, theta_bar, x_bar
+                return theta_bar, x_bar
 
             def pull() -> Any:
                 more, bar = problem.pull_back(theta, x, start + count, x_bar, seen_bar)
-                return store, add(theta_bar, more), bar
+                return add(theta_bar, more), bar
 
-            return jax.lax.cond(target == PULL, pull, keep), None
+            # Outside of the branches, which would copy all states that are held.
+            place = jnp.where(target == PULL, slots, target)
+            store = [
+                s.at[place].set(a, mode="drop") for s, a in zip(store, x, strict=True)
+            ]
+            return (store, *jax.lax.cond(target == PULL, pull, keep)), None
 
         rows = jnp.asarray(schedule.rows)
         carry, _ = jax.lax.scan(turn, (store, theta_bar, x_bar), rows)
@@ -74,8 +78,6 @@ def checkpointed(problem: Problem, slots: int, theta: Leaves, x: Leaves) -> Any:
 
 def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
     """Roll out; gradients walk the trajectory back with the inverse of the step."""
-    inverse = problem.inverse
-    assert inverse is not None
 
     def forward(theta: Leaves, x: Leaves) -> tuple[Any, Any]:
         end, seen = problem.plain(theta, x)
@@ -88,16 +90,14 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
 
         def turn(k: Any, carry: Any) -> Any:
             x, theta_bar, x_bar = carry
-            # Apart from the step that cotangents go through: fused with it, the
-            # inverse could round otherwise than the forward pass did.
-            x = jax.lax.optimization_barrier(inverse(theta, x))
+            x, then = problem.undo(theta, x)
             i = problem.steps - 1 - k
-            more, x_bar = problem.pull_back(theta, x, i, x_bar, seen_bar)
+            more, x_bar = problem.pull_back(then, x, i, x_bar, seen_bar)
             return x, add(theta_bar, more), x_bar
 
         carry = (end, theta_bar, x_bar)
         x, theta_bar, x_bar = jax.lax.fori_loop(0, problem.steps, turn, carry)
-        same = _same(problem.state_mask, x, start)
+        same = same_integers(problem.state_mask, x, start)
         theta_bar, x_bar = jax.tree.map(
             lambda bar: jnp.where(same, bar, jnp.nan), (theta_bar, x_bar)
         )
@@ -109,7 +109,7 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
     return rolled(theta, x)
 
 
-def _same(mask: list[bool], a: Leaves, b: Leaves) -> Any:
+def same_integers(mask: list[bool], a: Leaves, b: Leaves) -> Any:
     """Whether two states agree in all integers; in all numbers, if they have none.
 
     Flags need not: that of an overflow, once set, stays.

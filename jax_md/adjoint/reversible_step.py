@@ -17,12 +17,26 @@ class ReversibleStep(NamedTuple):
             integers have to come back so themselves.
         tangent_step: A step to differentiate in place of `forward`; None where
             `forward` itself has the right derivatives.
+        begin: ``begin(params, state) -> state``, what `rollout` does to the first
+            state, such as computing again what is derived from the rest with these
+            parameters; None for nothing.
+        shared: Arrays that steps need but do not change, such as a neighbor list; they
+            are not differentiated. None, or a third argument of the three functions;
+            the inverse then returns ``(state, shared)``, with what the step that it
+            undid may be differentiated with: the neighbor list as it was updated.
+        renew: ``renew(params, state, shared) -> shared``: that of a window of `Hybrid`,
+            from the state at its start and the first `shared`.
     """
 
-    forward: Callable[[Any, Any], Any]
-    inverse: Callable[[Any, Any], Any]
-    tangent_step: Callable[[Any, Any], Any] | None = None
+    forward: Callable[..., Any]
+    inverse: Callable[..., Any]
+    tangent_step: Callable[..., Any] | None = None
+    begin: Callable[[Any, Any], Any] | None = None
+    shared: Any = None
+    renew: Callable[[Any, Any, Any], Any] | None = None
 
     def __call__(self, params: Any, state: Any) -> Any:
         """Step forward."""
-        return self.forward(params, state)
+        if self.shared is None:
+            return self.forward(params, state)
+        return self.forward(params, state, self.shared)

@@ -1,19 +1,25 @@
 """Many steps as one differentiable function, with the method as a value."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import backprop as _backprop
 from . import forward as _forward
+from . import hybrid as _hybrid
 from . import reverse as _reverse
+from .dependence import jumps
 from .flat import Flat, Problem, differentiable, is_key, strong, trace
+from .guard import refuse_derivatives, refuse_forward
+from .memory import slots_for
 from .methods import (
     Backprop,
     Checkpointed,
     Forward,
+    Hybrid,
     Method,
     Reversible,
     Truncated,
@@ -41,7 +47,7 @@ def rollout(
 
     Args:
         step: ``step(params, state) -> state``; the structure, shapes and dtypes of the
-            state stay as they are. `Reversible` needs a `ReversibleStep`.
+            state stay as they are. `Reversible` and `Hybrid` need a `ReversibleStep`.
         params: Tree of arrays.
         state: Tree of arrays; integers and random keys are moved along.
         steps: How many steps, at least one, a Python integer.
@@ -70,10 +76,65 @@ def rollout(
         ...     return x**2
         >>> gradient = jax.grad(loss)(1.0)
     """
+    prepared = prepare(step, params, state, steps, method, observe, every)
+    problem, theta, x = prepared.problem, prepared.theta, prepared.x
+    match method:
+        case Backprop():
+            end, seen = _backprop.backprop(problem, theta, x, method.remat)
+        case Truncated() if method.window >= problem.steps:  # nothing is cut off
+            end, seen = _backprop.backprop(problem, theta, x, method.remat)
+        case Truncated(window, remat):
+            fn = partial(_backprop.truncated, problem, window=window, remat=remat)
+            end, seen = _backward_only("Truncated", fn, theta, x)
+        case Checkpointed():
+            slots = slots_for(method, problem, theta, x)
+            fn = partial(_reverse.checkpointed, problem, slots)
+            end, seen = _backward_only("Checkpointed", fn, theta, x)
+        case Reversible():
+            fn = partial(_reverse.reversible, problem)
+            end, seen = _backward_only("Reversible", fn, theta, x)
+        case Hybrid():
+            fn = partial(_hybrid.hybrid, problem, method.every)
+            end, seen = _backward_only("Hybrid", fn, theta, x)
+        case Forward():
+            end, seen = _forward.forward(problem, theta, x)
+    return prepared.tree(end), prepared.observables(seen)
+
+
+class Prepared(NamedTuple):
+    """A rollout as a problem of flat lists, and the way back to trees.
+
+    Attributes:
+        problem: The rollout.
+        theta: Its parameters, and what is closed over.
+        x: The leaves of its state, keys as their bits.
+        tree: From such leaves to a state.
+        observables: From the leaves of the observables to their tree.
+        names: What to call the entries of `theta` and `x`.
+    """
+
+    problem: Problem
+    theta: list[Any]
+    x: list[Any]
+    tree: Callable[[list[Any]], Any]
+    observables: Callable[[list[Any]], Any]
+    names: tuple[list[str], list[str]]
+
+
+def prepare(
+    step: Callable[[Any, Any], Any],
+    params: Any,
+    state: Any,
+    steps: int,
+    method: Method = _BACKPROP,
+    observe: Callable[[Any], Any] | None = None,
+    every: int = 1,
+) -> Prepared:
+    """Trace what `rollout` is given, and check it; arguments as there."""
     if not isinstance(method, Method):
         raise TypeError(
             "`method` must be `Backprop()`, `Checkpointed()`, `Reversible()`, "
-            f"`Forward()` or `Truncated(window)`; got {method!r}."
+            f"`Hybrid(every)`, `Forward()` or `Truncated(window)`; got {method!r}."
         )
     steps = check_count("steps", steps)
     every = check_count("every", every)
@@ -87,6 +148,14 @@ def rollout(
     state = jax.tree.unflatten(structure, leaves)
     params_leaves, params_structure = jax.tree.flatten(params)
     params = jax.tree.unflatten(params_structure, [strong(p) for p in params_leaves])
+    begin, shared = (getattr(step, name, None) for name in ("begin", "shared"))
+    if begin is not None:
+        first = begin(params, state)
+        _check_state("step.begin", state, first)
+        leaves = [strong(x) for x in jax.tree.leaves(first)]
+        state = jax.tree.unflatten(structure, leaves)
+    # What steps share comes beside the parameters, as further arguments of a step.
+    inputs = (params,) if shared is None else (params, jax.tree.map(strong, shared))
 
     # Keys travel as their bits, so that they can be stored like any array.
     key_kinds = [jax.random.key_impl(x) if is_key(x) else None for x in leaves]
@@ -106,38 +175,64 @@ def rollout(
     clip, decay = getattr(method, "clip", None), getattr(method, "decay", 1.0)
 
     def on_bits(name: str, fn: Callable, tempered: bool = True) -> Flat:
-        def moved(params: Any, x: list[Any]) -> list[Any]:
+        def moved(inputs: Any, x: list[Any]) -> list[Any]:
             if tempered:
                 x = temper(x, clip, decay)
-            new = fn(params, from_bits(x))
+            params, *shared = inputs
+            new = fn(params, from_bits(x), *shared)
             _check_state(name, state, new)
             return bits(new)
 
-        return trace(moved, params, bits(state))
+        return trace(moved, inputs, bits(state))
 
-    traced = {"step": on_bits("step", step)}
-    if isinstance(method, Reversible):
+    move = step if shared is None else getattr(step, "forward", step)
+    traced = {"step": on_bits("step", move)}
+    if isinstance(method, Reversible | Hybrid):
         forward, inverse = (getattr(step, n, None) for n in ("forward", "inverse"))
         if not callable(forward) or not callable(inverse):
             raise TypeError(
-                "`Reversible` needs a step with an exact inverse, such as "
-                "`adjoint.ReversibleStep(forward, inverse)`; got "
+                f"`{type(method).__name__}` needs a step with an exact inverse, such "
+                "as `adjoint.ReversibleStep(forward, inverse)`; got "
                 f"{type(step).__name__}. `Checkpointed` takes any step."
             )
-        traced["inverse"] = on_bits("step.inverse", inverse, tempered=False)
+
+        def undone(inputs: Any, x: list[Any]) -> tuple[list[Any], Any]:
+            params, *given = inputs
+            old, used = inverse(params, from_bits(x), *given), ()
+            if given:
+                if not (isinstance(old, tuple) and len(old) == 2):
+                    raise TypeError(
+                        "`step.inverse` must return a pair, the state and what steps "
+                        f"share; got {type(old).__name__}."
+                    )
+                old, used = old
+                _check_state("step.inverse", given[0], used, "what steps share")
+            _check_state("step.inverse", state, old)
+            return bits(old), used
+
+        traced["inverse"] = trace(undone, inputs, bits(state))
         tangent_step = getattr(step, "tangent_step", None)
         if tangent_step is not None:
             traced["tangent_step"] = on_bits("step.tangent_step", tangent_step)
+    renew = getattr(step, "renew", None)
+    if isinstance(method, Hybrid) and renew is not None and shared is not None:
+
+        def renewed(inputs: Any, x: list[Any]) -> Any:
+            new = renew(inputs[0], from_bits(x), inputs[1])
+            _check_state("step.renew", inputs[1], new, "what steps share")
+            return new
+
+        traced["renew"] = trace(renewed, inputs, bits(state))
     watch = observe or (lambda state: ())
     traced["observe"] = trace(lambda x: watch(from_bits(x)), bits(state))
 
     # All parameters in one list: those given, then what each function closes over.
-    theta = jax.tree.leaves(params)
+    theta = jax.tree.leaves(inputs)
     where: dict[str, slice] = {}
+    given = len(theta)
     for name, flat in traced.items():
         where[name] = slice(len(theta), len(theta) + len(flat.consts))
         theta = theta + [strong(c) for c in flat.consts]
-    given = len(params_leaves)
 
     def function(name: str) -> Callable:
         flat, part = traced[name], where[name]
@@ -158,30 +253,63 @@ def rollout(
         observable_mask=differentiable(seen_leaves),
         steps=steps,
         every=every,
+        renew=function("renew") if "renew" in traced else None,
+        shared=slice(len(params_leaves), given),
     )
-    match method:
-        case Backprop():
-            end, seen = _backprop.backprop(problem, theta, x, method.remat)
-        case Truncated():
-            end, seen = _backprop.backprop(
-                problem, theta, x, method.remat, method.window
-            )
-        case Checkpointed():
-            slots = method.slots_for(steps)
-            end, seen = _reverse.checkpointed(problem, slots, theta, x)
-        case Reversible():
-            end, seen = _reverse.reversible(problem, theta, x)
-        case Forward():
-            end, seen = _forward.forward(problem, theta, x)
-    observables = jax.tree.unflatten(seen_structure, seen) if observe else None
-    return from_bits(end), observables
+
+    names = [_names("params", params), _names("state", state)]
+    names[0] += ["what its steps share"] * (given - len(params_leaves))
+    names[0] += ["what it closes over"] * (len(theta) - given)
+    smooth = "tangent_step" if "tangent_step" in traced else "step"
+    # Constants come first in what was traced, then parameters, then the state.
+    order = [*range(len(theta))[where[smooth]], *range(given)]
+    jumping = jumps(traced[smooth].depend(), len(order) + len(x))
+    for j, i in enumerate(order):
+        if jumping[j] and problem.theta_mask[i]:
+            theta[i] = refuse_derivatives(theta[i], _JUMPS.format(names[0][i]))
+    for i, name in enumerate(names[1]):
+        if jumping[len(order) + i] and problem.state_mask[i]:
+            x[i] = refuse_derivatives(x[i], _JUMPS.format(name))
+
+    def observables(seen: list[Any]) -> Any:
+        return jax.tree.unflatten(seen_structure, seen) if observe else None
+
+    return Prepared(problem, theta, x, from_bits, observables, (names[0], names[1]))
 
 
-def _check_state(name: str, old: Any, new: Any) -> None:
+_JUMPS = (
+    "`step` has no derivative with respect to {}: the state depends on it by "
+    "comparisons, rounding or integers alone, so that the derivative along a path is "
+    "zero, though its averages may change. Differentiate averages by reweighting or by "
+    "the score function, or keep it constant by `jax.lax.stop_gradient`."
+)
+
+
+def _names(root: str, tree: Any) -> list[str]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [f"`{root}{jax.tree_util.keystr(path)}`" for path, _ in leaves]
+
+
+def _backward_only(name: str, fn: Callable, theta: list[Any], x: list[Any]) -> Any:
+    why = (
+        f"`{name}` has no forward mode (`jax.jvp`, `jax.jacfwd`): take `Forward()`, or "
+        "`Backprop()`, which has both modes."
+    )
+    leaves = refuse_forward([*theta, *x], why)
+    try:
+        return fn(leaves[: len(theta)], leaves[len(theta) :])
+    except TypeError as error:
+        # In a batch of tangents JAX notices first, and does not know the method.
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(why) from error
+
+
+def _check_state(name: str, old: Any, new: Any, what: str = "a state") -> None:
     expected, got = jax.tree.structure(old), jax.tree.structure(new)
     if expected != got:
         raise TypeError(
-            f"`{name}` must return a state of the structure it was given, {expected}; "
+            f"`{name}` must return {what} of the structure it was given, {expected}; "
             f"got {got}."
         )
     before, _ = jax.tree_util.tree_flatten_with_path(old)

@@ -1,5 +1,8 @@
 """Potentials: pair functions and the energies of systems that are made of them."""
 
+from importlib import import_module
+from typing import Any
+
 from jax_md.partition import NeighborList as NeighborList
 from jax_md.partition import NeighborListFormat as NeighborListFormat
 from jax_md.util import maybe_downcast as maybe_downcast
@@ -30,3 +33,15 @@ from .soft_sphere import soft_sphere_neighbor_list as soft_sphere_neighbor_list
 from .soft_sphere import soft_sphere_pair as soft_sphere_pair
 from .spring import simple_spring as simple_spring
 from .spring import simple_spring_bond as simple_spring_bond
+
+
+def __getattr__(
+    name: str,
+) -> Any:  # PEP 562: with the kernels of networks, on first use
+    if name == "kernel_potential":
+        return import_module("jax_md.energy.kernel_potential")
+    raise AttributeError(f"module 'jax_md.energy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "kernel_potential"})

@@ -23,7 +23,7 @@ from jax_md import interpolate, partition, smap, util
 from jax_md.io import lammps
 from jax_md.types import DisplacementOrMetricFn, EnergyFn
 
-from .embedded_atom import NeighborSums, refuse_ordered
+from .embedded_atom import NeighborSums
 
 
 def load_lammps_eam_parameters(file: Any) -> tuple[Callable, Callable, Callable, Any]:
@@ -113,7 +113,7 @@ def eam_neighbor_list(
         dr_threshold: Skin of the neighbor list (length).
         axis: Axes of the ``[n]`` energies to sum over; ``()`` keeps them.
         fractional_coordinates: Whether positions live in the unit cube.
-        format: Format of the neighbor list, Dense or Sparse.
+        format: Format of the neighbor list.
         neighbor_list_fn: Makes the neighbor list.
         self_density: See `eam`.
         **neighbor_kwargs: Passed to `neighbor_list_fn`.
@@ -121,10 +121,7 @@ def eam_neighbor_list(
     Returns:
         ``(neighbor_fn, energy_fn)`` with ``energy_fn(R, neighbor, **kwargs)``.
 
-    Raises:
-        NotImplementedError: If `format` is OrderedSparse.
     """
-    refuse_ordered(format)
     neighbor_fn = neighbor_list_fn(
         displacement_or_metric,
         box_size,

@@ -180,7 +180,7 @@ def embedded_atom_neighbor_list(
         dr_threshold: Skin of the neighbor list (length).
         per_particle: Whether to return ``[n]`` energies instead of their sum.
         fractional_coordinates: Whether positions live in the unit cube.
-        format: Format of the neighbor list, Dense or Sparse.
+        format: Format of the neighbor list.
         neighbor_list_fn: Makes the neighbor list.
         pair_neighbor_list_fn: Sums pair functions over the list.
         **neighbor_kwargs: Passed to `neighbor_list_fn`.
@@ -189,10 +189,7 @@ def embedded_atom_neighbor_list(
         ``(neighbor_fn, energy_fn)`` with ``energy_fn(R, neighbor, **kwargs)``;
         ``species=`` and ``potential=`` can be given again.
 
-    Raises:
-        NotImplementedError: If `format` is OrderedSparse.
     """
-    refuse_ordered(format)
     potential = _canonical(potential)
     neighbor_fn = neighbor_list_fn(
         displacement_or_metric,
@@ -229,6 +226,9 @@ class NeighborSums:
                 total = smap.pair(fn, self.metric, species=count, **options)
                 halves = total(R, species, **kwargs)
         else:
+            if getattr(neighbor, "rows", None) is not None and neighbor.is_ordered:
+                # Under a format that shows each pair once it holds both.
+                neighbor = neighbor.set(format=partition.Dense)
             total = self.list_fn(fn, self.metric, species=species, **options)
             halves = total(R, neighbor, **kwargs)
         return 2 * halves
@@ -289,13 +289,3 @@ def _energy_of(
 def _canonical(potential: Any) -> EmbeddedAtom:
     is_model = isinstance(potential, EmbeddedAtom)
     return potential if is_model else eam_from_file(potential)
-
-
-def refuse_ordered(format: Any) -> None:
-    """Raise `NotImplementedError` if a list of `format` holds each pair once."""
-    if format is partition.OrderedSparse:
-        raise NotImplementedError(
-            "an embedded-atom energy needs all neighbors of every atom, and an "
-            "OrderedSparse list holds each pair once. Use `format=partition.Dense` or "
-            "`partition.Sparse`."
-        )

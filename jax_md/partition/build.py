@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .grid import Grid, Sorted, runs, sort_particles
+from .grid import Grid, Runs, Sorted, runs, sort_particles
 from .kernels import Kernels
 from .lanes import TooWide, split
 from .sweep import Rows, in_parallel, take
@@ -125,15 +125,14 @@ class _Search:
     def block(self, start: Array, size: int) -> tuple[Array, Array, Array]:
         """Rows ``[slots, size]``, their counts and the longest run."""
         cell = [lax.dynamic_slice_in_dim(c, start, size) for c in self.sorted.cell]
-        begin, end = runs(self.sorted, self.grid, cell)
-        longest = jnp.max(end - begin)
-        words = self.test(start, size, begin, end, longest)
+        where = runs(self.sorted, self.grid, cell)
+        words, longest = self.test(start, size, where)
         count = jnp.sum(lax.population_count(words), axis=0, dtype=jnp.int32)
-        return self.read(words, begin, count, size), count, longest
+        return self.read(words, where, count, size), count, longest
 
-    def test(self, start, size, begin, end, longest) -> Array:
+    def test(self, start: Array, size: int, where: Runs) -> tuple[Array, Array]:
         """One word a window of each column, a bit per candidate: ``[words, size]``."""
-        window, columns = self.room.window, begin.shape[0]
+        window, columns = self.room.window, where.first.shape[0]
         own = [lax.dynamic_slice_in_dim(v, start, size) for v in self.own]
         home = lax.dynamic_slice_in_dim(self.sorted.home, start, size)
         at = jnp.arange(window, dtype=jnp.int32)
@@ -147,35 +146,37 @@ class _Search:
             bits = jnp.where(hit, bit, jnp.uint32(0))
             return lax.reduce(bits, np.uint32(0), lax.bitwise_or, (1,))
 
-        def all_columns(words_of):
-            def body(k, words):
+        def windows(w, words):
+            """Window `w` of all columns, and the longest run."""
+
+            def body(k, carry):
+                words, longest = carry
                 k = in_parallel(k)
-                run = [lax.dynamic_index_in_dim(v, k, 0, False) for v in (begin, end)]
-                return lax.dynamic_update_slice_in_dim(words, words_of(run)[None], k, 0)
+                begin, end = where.begin(k), where.end(k)
+                length = jnp.max(end - begin)
+                found = self._if_longer(length, w, lambda: column(begin, end, w), size)
+                # Apart from its being written in place, which runs on one thread.
+                found = lax.optimization_barrier(found)
+                words = lax.dynamic_update_slice_in_dim(
+                    words, found[None], w * columns + k, 0
+                )
+                return words, jnp.maximum(longest, length)
 
-            none = jnp.zeros((columns, size), jnp.uint32)
-            return lax.fori_loop(0, columns, body, none)
-
-        def first_windows():
-            return all_columns(lambda run: column(run[0], run[1], jnp.int32(0)))
-
-        if self.room.windows == 1:
-            return first_windows()
-
-        def later(w, words):
-            def more(run):
-                # Few runs are longer than a window.
-                longer = jnp.max(run[1] - run[0]) > w * window
-                none = jnp.zeros(size, jnp.uint32)
-                return lax.cond(longer, lambda: column(run[0], run[1], w), lambda: none)
-
-            found = all_columns(more)
-            return lax.dynamic_update_slice_in_dim(words, found, w * columns, 0)
+            return lax.fori_loop(0, columns, body, (words, jnp.int32(0)))
 
         words = jnp.zeros((self.room.windows * columns, size), jnp.uint32)
-        words = lax.dynamic_update_slice_in_dim(words, first_windows(), 0, 0)
-        needed = jnp.minimum((longest + window - 1) // window, self.room.windows)
-        return lax.fori_loop(1, needed, later, words)
+        words, longest = windows(0, words)
+        if self.room.windows > 1:
+            needed = jnp.minimum((longest + window - 1) // window, self.room.windows)
+            words = lax.fori_loop(1, needed, lambda w, x: windows(w, x)[0], words)
+        return words, longest
+
+    def _if_longer(self, length, w, found, size) -> Array:
+        """Few runs are longer than a window."""
+        if isinstance(w, int):
+            return found()
+        none = jnp.zeros(size, jnp.uint32)
+        return lax.cond(length > w * self.room.window, found, lambda: none)
 
     def near(self, own, first, size) -> Array:
         window = self.room.window
@@ -186,49 +187,82 @@ class _Search:
         own = [jnp.broadcast_to(v[:, None], lanes) for v in own]
         return self.kernels([*own, *others], [], lanes)[0]
 
-    def read(self, words, begin, count, size) -> Array:
+    def read(self, words: Array, where: Runs, count: Array, size: int) -> Array:
         """Pop the bits of every lane into rows, packed."""
         window, slots = self.room.window, self.room.slots
-        total, columns = words.shape[0], begin.shape[0]
-        lane = jnp.arange(size, dtype=jnp.int32)
-
-        # The next word with a bit set, at or after each.
-        def earlier(after, k):
-            here = jnp.where(words[k] != 0, k, after)
-            return here, here
-
-        none = jnp.full(size, total, jnp.int32)
-        _, following = lax.scan(
-            earlier, none, jnp.arange(total, dtype=jnp.int32), reverse=True
-        )
-        following = jnp.concatenate([following, none[None]]).reshape(-1)
-        padded = jnp.concatenate([words, jnp.zeros((1, size), jnp.uint32)]).reshape(-1)
-        begin = begin.reshape(-1)
-
-        def pop(k, carry):
-            rows, word, at = carry
-            k = in_parallel(k)
-            empty = word == 0
-            hop = take(following, jnp.minimum(at + 1, total) * size + lane)
-            at = jnp.where(empty, hop, at)
-            word = jnp.where(empty, take(padded, at * size + lane), word)
-            lowest = word & (~word + jnp.uint32(1))
-            bit = lax.population_count(lowest - jnp.uint32(1)).astype(jnp.int32)
-            turn, column = (at // columns, at % columns) if total > columns else (0, at)
-            index = jnp.minimum(column, columns - 1) * size + lane
-            place = take(begin, index) + turn * window + bit
-            found = word != 0
-            q = take(self.member, jnp.where(found, place, 0))
-            row = jnp.where(found, q, self.n)
-            rows = lax.dynamic_update_slice_in_dim(rows, row[None], k, 0)
-            return rows, word & (word - jnp.uint32(1)), at
-
+        total, columns = words.shape[0], where.first.shape[0]
         rows = jnp.full((slots, size), self.n, jnp.int32)
         if slots == 0:
             return rows
-        start = (rows, jnp.zeros(size, jnp.uint32), jnp.full(size, -1, jnp.int32))
+        lane = jnp.arange(size, dtype=jnp.int32)
+        padded = jnp.concatenate([words, jnp.zeros((1, size), jnp.uint32)]).reshape(-1)
+
+        def pop(k, carry):
+            rows, left, word, at = carry
+            k = in_parallel(k)
+            word = word & (word - jnp.uint32(1))
+            empty = word == 0
+            hop, rest = _pop_first(left, total)
+            at = lax.optimization_barrier(_heavy(jnp.where(empty, hop, at)))
+            left = [
+                _heavy(jnp.where(empty, a, b)) for a, b in zip(rest, left, strict=True)
+            ]
+            word = jnp.where(empty, take(padded, at * size + lane), word)
+            word = lax.optimization_barrier(_heavy(word))
+            turn, column = (at // columns, at % columns) if total > columns else (0, at)
+            begin = where.begin(jnp.minimum(column, columns - 1))
+            found = word != 0
+            place = begin + turn * window + _lowest(word)
+            q = take(self.member, jnp.where(found, place, 0))
+            row = lax.optimization_barrier(_heavy(jnp.where(found, q, self.n)))
+            rows = lax.dynamic_update_slice_in_dim(rows, row[None], k, 0)
+            return rows, left, word, at
+
+        none = jnp.zeros(size, jnp.uint32)
+        start = (rows, _filled(words), none, jnp.full(size, total, jnp.int32))
         turns = jnp.minimum(jnp.max(count), slots)
         return lax.fori_loop(0, turns, pop, start)[0]
+
+
+def _heavy(x: Array) -> Array:
+    """The same integers, in a way that makes their kernel worth two threads.
+
+    XLA's CPU backend shares a kernel among threads by the operations it counts, and an
+    access to memory it counts for little. These operations cancel when the kernel is
+    compiled.
+    """
+    masks = np.arange(1, 32, dtype=np.uint32) * np.uint32(0x9E3779B1)
+    for mask in (*masks, np.bitwise_xor.reduce(masks)):
+        x = x ^ mask.astype(x.dtype)
+    return x
+
+
+def _lowest(word: Array) -> Array:
+    """Position of the lowest bit, 32 if there is none."""
+    below = (word & (~word + jnp.uint32(1))) - jnp.uint32(1)
+    return lax.population_count(below).astype(jnp.int32)
+
+
+def _filled(words: Array) -> list[Array]:
+    """A bit for each word ``[words, size]`` that is not zero, 32 to a vector."""
+    bit = jnp.uint32(1) << (jnp.arange(words.shape[0], dtype=jnp.uint32) % 32)
+    bits = jnp.where(words != 0, bit[:, None], jnp.uint32(0))
+    return [
+        lax.reduce(bits[k : k + 32], np.uint32(0), lax.bitwise_or, (0,))
+        for k in range(0, words.shape[0], 32)
+    ]
+
+
+def _pop_first(left: list[Array], none: int) -> tuple[Array, list[Array]]:
+    """Position of the first bit, and the bits without it."""
+    first, rest = jnp.int32(none), []
+    for k, bits in reversed(list(enumerate(left))):
+        here = bits != 0
+        first = jnp.where(here, _lowest(bits) + 32 * k, first)
+        # Bits before these go first: what was to be popped here stays.
+        rest = [jnp.where(here, b, r) for b, r in zip(left[k + 1 :], rest, strict=True)]
+        rest = [bits & (bits - jnp.uint32(1)), *rest]
+    return first, rest
 
 
 def _windows(x: Array, first: Array, window: int) -> Array:

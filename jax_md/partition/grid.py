@@ -9,12 +9,14 @@ cells of space, and the distance test sorts that out. An axis too short for the 
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array
+
+from .sweep import take
 
 # Cells are this much wider than needed, for the rounding of their index.
 _MARGIN = 1.002
@@ -158,24 +160,45 @@ def sort_particles(coordinate: Array, grid: Grid, room: int) -> Sorted:
     return Sorted(order, cell, home, bins, member, ends[-1])
 
 
-def runs(sorted_: Sorted, grid: Grid, lanes: list[Array]) -> tuple[Array, Array]:
-    """Begin and end of the run to test in each column, ``[offsets, lanes]``.
+class Runs(NamedTuple):
+    """Where the candidates of some lanes are, column by column."""
+
+    table: Array  # starts of bins, with the columns around repeated at the edges
+    at: Array  # bin of each lane in the table
+    first: Array  # from there to where the run in a column begins
+    last: Array  # and to where it ends
+
+    def begin(self, column: Any) -> Array:
+        """First place of the runs in a column, or in one column for each lane."""
+        return self._place(self.first, column)
+
+    def end(self, column: Any) -> Array:
+        """The place after the last one."""
+        return self._place(self.last, column)
+
+    def _place(self, offset: Array, column: Any) -> Array:
+        return take(self.table, self.at + take(offset, column))
+
+
+def runs(sorted_: Sorted, grid: Grid, lanes: list[Array]) -> Runs:
+    """Find the runs to test in each column.
 
     Args:
         sorted_: The sorted particles.
         grid: The cells.
         lanes: Cell of the lanes to search for, per axis.
     """
-    rz = grid.reach[-1]
-    width = sorted_.bins.shape[1]
-    flat = sorted_.bins.reshape(-1)
-    take = lambda i: flat.at[i].get(mode="promise_in_bounds")  # noqa: E731
-    offsets = np.array([offset for offset, _ in grid.offsets], np.int32)
-    along = np.array([[along] for _, along in grid.offsets], np.int32)
-    column = jnp.zeros((len(offsets), lanes[-1].shape[0]), jnp.int32)
-    for axis, cells in enumerate(grid.cells[:-1]):
-        i = lanes[axis] + offsets[:, axis : axis + 1]
-        i = jnp.where(i < 0, i + cells, jnp.where(i >= cells, i - cells, i))
-        column = column * cells + i
-    at = column * width + lanes[-1] + rz
-    return take(at - along), take(at + along + 1)
+    bins = sorted_.bins.reshape(*grid.cells[:-1], -1)
+    at = jnp.zeros_like(lanes[-1])
+    for axis, (cells, reach) in enumerate(
+        zip(grid.cells[:-1], grid.reach, strict=False)
+    ):
+        around = np.arange(-reach, cells + reach) % cells
+        bins = jnp.take(bins, around, axis=axis)
+        at = at * bins.shape[axis] + lanes[axis] + reach
+    strides = np.cumprod([1, *bins.shape[:0:-1]])[:0:-1]
+    at = at * bins.shape[-1] + lanes[-1] + grid.reach[-1]
+    offset = np.array([np.dot(o, strides) for o, _ in grid.offsets], np.int32)
+    along = np.array([along for _, along in grid.offsets], np.int32)
+    first, last = jnp.asarray(offset - along), jnp.asarray(offset + along + 1)
+    return Runs(bins.reshape(-1), at, first, last)

@@ -104,6 +104,20 @@ class Kernels:
         used = {id(eqn) for eqn, _, outputs in calls if any(users[i] for i in outputs)}
         used |= {id(eqn) for eqn in jaxpr.eqns} - {id(eqn) for eqn, _, _ in calls}
         self.needed = [eqn for eqn in jaxpr.eqns if id(eqn) in used]
+        self.operations = self._last_operations()
+
+    def _last_operations(self) -> int:
+        """Operations between the stored values and the results."""
+        made_by = {v: eqn for eqn in self.needed for v in eqn.outvars if v in self.lane}
+        todo, seen = list(self.closed.jaxpr.outvars), set()
+        while todo:
+            v = todo.pop()
+            eqn = None if isinstance(v, Literal) else made_by.get(v)
+            if eqn is None or v in self.stored or id(eqn) in seen:
+                continue
+            seen.add(id(eqn))
+            todo += eqn.invars
+        return len(seen)
 
     def __call__(self, vectors: Sequence[Any], params: Sequence[Any], lanes: tuple):
         """Evaluate on vectors of shape `lanes`; returns one vector per component."""

@@ -18,6 +18,7 @@ from jax_md.util import high_precision_sum
 from .lanes import structs
 from .plain import pair_terms
 from .primitives import neighbor_sum_p, neighbor_total_p
+from .squares import from_squares
 from .sweep import Rows, element, take
 
 _flatten = jax.tree_util.tree_flatten
@@ -50,6 +51,7 @@ class _Traced:
 
         closed = jax.make_jaxpr(flat)(one, one, edge, given)
         self.out_avals = structs(closed.out_avals)
+        closed = from_squares(closed)
         n_t, jaxpr = len(own), closed.jaxpr
         self.params = [*own, *(jnp.asarray(c) for c in closed.consts)]
 

@@ -21,12 +21,13 @@ from jaxtyping import Array, Int
 from .kernels import Kernels
 from .lanes import WIDEST, Lanes, TooWide, join, object_array, split, structs
 
-# Lanes of one block: its vectors should stay in the cache of a core, and be long
-# enough for the loop over blocks to cost nothing.
-BLOCK = 65536
-# Lanes that one turn of the loop over slots should work on; a turn takes several slots
-# to get there. XLA's CPU backend shares a vector among threads from 512 kB on.
+# Pairs that one turn of the loop over slots should work on: few enough for vectors of
+# them to stay in the caches, and no fewer than XLA's CPU backend needs to share a
+# vector among threads, which is 512 kB.
 TURN = 131072
+# Slots that are added up while in registers, and the operations that the code of their
+# sum may have; beyond, the compiler would not unroll it into vector instructions.
+DEPTH, UNROLLED = 8, 160
 
 
 class Rows(NamedTuple):
@@ -43,7 +44,8 @@ PairFn = Callable[[list, list, list, list], list]
 
 def take(x: Any, index: Any) -> Any:
     """``x[index]`` along the first axis for indices known to be in bounds."""
-    return x.at[index].get(mode="promise_in_bounds")
+    # A negative index is out of bounds here: not to look for one saves a comparison.
+    return x.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def in_parallel(counter: Array) -> Array:
@@ -137,6 +139,7 @@ class _Components:
         self.edges = [p for x in edges for p in split(x, 2).parts.flat]
         shapes = [x.shape[1:] for x in nodes] * 2 + [x.shape[2:] for x in edges]
         self.kernels = Kernels(closed, shapes, len(self.own), store=not dense)
+        self.operations = self.kernels.operations
 
     def terms(self, x: list, y: list, e: list, lanes: tuple[int, ...]) -> list[Array]:
         x = [jnp.broadcast_to(v, lanes) for v in x]
@@ -164,6 +167,7 @@ class _Mapped:
         self.dtypes = [o.dtype for o in closed.out_avals]
         self.own = [take(x, rows.order) for x in nodes]
         self.edges = list(edges)
+        self.operations = UNROLLED
 
     def terms(self, x: list, y: list, e: list, lanes: tuple[int, ...]) -> list[Array]:
         axes = (0,) * (2 * len(x) + len(e)) + (None,) * len(self.params)
@@ -203,42 +207,53 @@ class _Sweep:
         n = self.n
         if self.dense:
             sums = self.turn(self.layout.own, 0, n, 0, self.capacity)
-            sums = _over_slots(sums, self.capacity)
-        elif n <= 2 * BLOCK:
-            sums = self.block(0, n)
+            sums = [jnp.sum(x, axis=0, dtype=x.dtype) for x in sums]
+            return self.layout.collect(sums, self.rows.inverse)
+        depth = min(self.depth(), self.capacity)
+        size = min(n, TURN // depth)
+        blocks = -(-n // size)
+        if blocks * size > 1.1 * n:
+            # Rather fewer blocks than a last one that mostly repeats.
+            blocks = max(1, n // size)
+            size = -(-n // blocks)
+        if size == n:
+            sums = self.block(0, n, depth)
         else:
 
             def body(b: Array, sums: list[Array]) -> list[Array]:
                 # The last block reaches back instead of over the end.
-                start = jnp.minimum(b * BLOCK, n - BLOCK)
-                part = self.block(start, BLOCK)
+                start = jnp.minimum(b * size, n - size)
+                part = self.block(start, size, depth)
                 return [
                     lax.dynamic_update_slice_in_dim(s, p, start, 0)
                     for s, p in zip(sums, part, strict=True)
                 ]
 
-            blocks = -(-n // BLOCK)
             sums = lax.fori_loop(0, blocks, body, self.layout.accumulators(n))
         return self.layout.collect(sums, self.rows.inverse)
 
-    def block(self, start: Any, size: int) -> list[Array]:
+    def depth(self) -> int:
+        """How many slots are added up at a time, a power of two."""
+        kernel = self.layout.operations + 3 * len(self.layout.shapes) + 4
+        return 2 ** max(0, min(DEPTH, UNROLLED // kernel).bit_length() - 1)
+
+    def block(self, start: Any, size: int, depth: int) -> list[Array]:
         def cut(v: Array) -> Array:
             return lax.dynamic_slice_in_dim(v, start, size)
 
         own = [cut(v) for v in self.layout.own]
         longest = jnp.max(cut(self.rows.count))
-        width = min(self.capacity, -(-TURN // size))
-        if width == self.capacity:
-            return _over_slots(self.turn(own, start, size, 0, width), width)
+        groups = min(-(-TURN // (size * depth)), self.capacity // depth)
+        width = groups * depth
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
             part = self.turn(own, start, size, in_parallel(turn) * width, width)
+            part = _sum_together([x.reshape(groups, depth, *x.shape[1:]) for x in part])
             return [s + p for s, p in zip(sums, part, strict=True)]
 
         turns = lax.div(longest + (width - 1), jnp.asarray(width, longest.dtype))
-        lanes = (size,) if width == 1 else (width, size)
-        sums = lax.fori_loop(0, turns, body, self.layout.accumulators(*lanes))
-        return _over_slots(sums, width)
+        sums = lax.fori_loop(0, turns, body, self.layout.accumulators(groups, size))
+        return [jnp.sum(s, axis=0, dtype=s.dtype) for s in sums]
 
     def turn(
         self, own: list[Array], start: Any, size: int, first: Any, width: int
@@ -249,15 +264,12 @@ class _Sweep:
         def cut(v: Array) -> Array:
             # Indices of one type, whatever the width of a Python integer is.
             index = [jnp.int32(i) for i in (at, start, *(0,) * (v.ndim - 2))]
-            piece = lax.dynamic_slice(v, index, (width, size, *v.shape[2:]))
-            return piece[0] if width == 1 else piece
+            return lax.dynamic_slice(v, index, (width, size, *v.shape[2:]))
 
         j = cut(self.rows.slots)
-        valid = j < self.n
-        if width > 1:
-            # Where the last turn reaches back, its first slots were there before.
-            valid &= at + jnp.arange(width)[:, None] >= first
-            own = [v[None] for v in own]
+        # Where the last turn reaches back, its first slots were there before.
+        valid = (j < self.n) & (at + jnp.arange(width)[:, None] >= first)
+        own = [v[None] for v in own]
         y = [take(v, j) for v in self.others]
         terms = self.layout.terms(own, y, [cut(v) for v in self.layout.edges], j.shape)
         if self.masked:
@@ -273,3 +285,19 @@ class _Sweep:
 
 def _over_slots(terms: list[Array], width: int) -> list[Array]:
     return [jnp.sum(x, axis=0, dtype=x.dtype) for x in terms] if width > 1 else terms
+
+
+def _sum_together(terms: list[Array]) -> list[Array]:
+    """Sums over the second axis, as the results of one kernel.
+
+    A reduction of several operands is the one elementwise kernel of XLA's CPU backend
+    that has several results: what they share is computed once, in registers.
+    """
+
+    def add(x: tuple, y: tuple) -> tuple:
+        return tuple(a + b for a, b in zip(x, y, strict=True))
+
+    if len({x.shape for x in terms}) > 1:
+        return [jnp.sum(x, axis=1, dtype=x.dtype) for x in terms]
+    zeros = tuple(np.zeros((), x.dtype) for x in terms)
+    return list(lax.reduce(tuple(terms), zeros, add, (1,)))

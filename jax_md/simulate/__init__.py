@@ -6,6 +6,8 @@ the factory's values as defaults, so each can be scheduled, batched or different
 
 from jax_md.util import static_cast as static_cast
 
+from .brownian import BrownianState as BrownianState
+from .brownian import brownian as brownian
 from .langevin import NVTLangevinState as NVTLangevinState
 from .langevin import nvt_langevin as nvt_langevin
 from .momenta import canonicalize_momenta as canonicalize_momenta
@@ -39,7 +41,15 @@ from .report import Report as Report
 from .report import Run as Run
 from .report import RunInterrupted as RunInterrupted
 from .report import SimulationDiverged as SimulationDiverged
+from .reversible import LatticeChain as LatticeChain
 from .reversible import NVEReversibleState as NVEReversibleState
+from .reversible import NVTLangevinReversibleState as NVTLangevinReversibleState
+from .reversible import NVTNoseHooverReversibleState as NVTNoseHooverReversibleState
 from .reversible import ReversibleSimulator as ReversibleSimulator
 from .reversible import nve_reversible as nve_reversible
+from .reversible import nvt_langevin_reversible as nvt_langevin_reversible
+from .reversible import nvt_nose_hoover_reversible as nvt_nose_hoover_reversible
+from .reversible import (
+    nvt_nose_hoover_reversible_invariant as nvt_nose_hoover_reversible_invariant,
+)
 from .run import run as run

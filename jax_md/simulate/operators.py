@@ -209,7 +209,11 @@ def refresh(state: T, force_fn: ForceFn, **kwargs: Any) -> T:
         force_fn: Force function.
         **kwargs: Passed to `force_fn`.
     """
-    return state.set(force=force_fn(state.position, **kwargs))
+    force = force_fn(state.position, **kwargs)
+    # Who moves on from these positions comes after the force: a neighbor list is then
+    # renewed in place, where it would be copied lest the force read the new one.
+    position, force = jax.lax.optimization_barrier((state.position, force))
+    return state.set(position=position, force=force)
 
 
 @dispatch_by_state

@@ -22,6 +22,7 @@ from .displacement import distance as distance
 from .displacement import pairwise_displacement as pairwise_displacement
 from .displacement import periodic_displacement as periodic_displacement
 from .displacement import periodic_shift as periodic_shift
+from .displacement import root_of_square as root_of_square
 from .displacement import square_distance as square_distance
 from .free import free as free
 from .general import periodic_general as periodic_general

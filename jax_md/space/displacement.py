@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -58,6 +59,15 @@ def distance(dR: Any) -> Array:
 
     Value and every derivative are zero at a zero displacement.
     """
-    square = square_distance(dR)
+    return root_of_square(square_distance(dR))
+
+
+@jax.jit
+def root_of_square(square: Any) -> Array:
+    """Root of a squared distance; value and every derivative are zero at zero.
+
+    Compiled, so that it keeps its name in what it is traced into: neighbor sums look
+    for it, to take even powers of a distance from the square.
+    """
     apart = square != 0  # unlike `> 0`, lets NaN through
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)

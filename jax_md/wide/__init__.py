@@ -27,3 +27,15 @@ from .kernel import Kernel as Kernel
 from .linearize import linearize as linearize
 from .linearize import taylor_expand as taylor_expand
 from .monte_carlo import monte_carlo_kernel_fn as monte_carlo_kernel_fn
+
+
+def __getattr__(name: str):
+    """Say why the one module of neural-tangents that is missing here is missing."""
+    if name == "experimental":
+        raise AttributeError(
+            "`experimental`, the empirical kernels of TensorFlow functions "
+            "(`empirical_ntk_fn_tf`, `get_apply_fn_and_params`), is not carried. Pass "
+            "a JAX function to `empirical_ntk_fn`; of modules of Flax, "
+            "`wide.get_apply_fn_and_params` makes one."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from . import blocks
 from .empirical.arguments import second_input, second_key
+from .stax.smoothness import smoothness_of
 
 # Inputs closer than this count as the same, as in `wide.stax`.
 SAME_INPUT = 1e-12
@@ -112,6 +113,7 @@ def batch(
         result = blocks.combine(leaves, layout.static)
         return blocks.correct(result, get, n1, n2, same)
 
+    batched_fn.smoothness = smoothness_of(kernel_fn)  # type: ignore[attr-defined]
     return batched_fn
 
 

@@ -17,6 +17,7 @@ from .empirical import NtkImplementation, empirical_kernel_fn
 from .empirical.kernel import KINDS
 from .get import Get, select
 from .requested import requested
+from .stax.smoothness import SMOOTH
 
 
 def monte_carlo_kernel_fn(
@@ -113,6 +114,9 @@ def monte_carlo_kernel_fn(
         means = running_means(x1, x2, get, **apply_fn_kwargs)
         return next(means) if is_single else means
 
+    # A sum of products of functions of one input each: what is differentiated twice,
+    # once in each argument, has no singularity where the two coincide.
+    kernel_fn.smoothness = SMOOTH  # type: ignore[attr-defined]
     return kernel_fn
 
 

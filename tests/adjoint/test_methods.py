@@ -1,5 +1,6 @@
 """What each method promises, on a pendulum."""
 
+import re
 from functools import lru_cache
 
 import jax
@@ -95,6 +96,73 @@ def test_windows_are_counted_from_the_end():
     np.testing.assert_allclose(k_bar, jax.grad(last_three)(1.0), rtol=EQUAL)
 
 
+def cut_by_hand(k, x, steps, window, every, watched):
+    """The windows of `Truncated`, as a loop that stops gradients between them."""
+    state, total = (x, 0 * x, 0), 0.0
+    for i in range(steps):
+        if i and (steps - i) % window == 0:
+            state = jax.lax.stop_gradient(state)
+        state = pendulum(k, state)
+        if watched and (i + 1) % every == 0:
+            total = total + jnp.sum(jnp.sin(state[0]) * state[1] * (i + 1))
+    return total + jnp.sum(state[1] ** 2 / 2 + state[0] ** 3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "window", "every", "watched", "remat"),
+    [
+        (12, 5, 3, True, True),
+        (11, 4, 1, False, True),
+        (12, 4, 1, True, False),
+        pytest.param(10, 4, 5, True, True, marks=pytest.mark.slow),
+        pytest.param(12, 4, 1, True, True, marks=pytest.mark.slow),
+    ],
+)
+def test_windows_are_those_of_stopped_gradients(steps, window, every, watched, remat):
+    def loss(k, x):
+        (x, p, _), seen = adjoint.rollout(
+            pendulum,
+            k,
+            (x, 0 * x, 0),
+            steps,
+            adjoint.Truncated(window, remat=remat),
+            (lambda s: (jnp.sin(s[0]) * s[1], s[2])) if watched else None,
+            every,
+        )
+        total = jnp.sum(p**2 / 2 + x**3)
+        if watched:
+            total = total + jnp.sum(seen[0] * seen[1][:, None])
+        return total
+
+    got = jax.jit(jax.grad(loss, (0, 1)))(1.2, X)
+    expected = jax.grad(cut_by_hand, (0, 1))(1.2, X, steps, window, every, watched)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=EQUAL, atol=1e-14)
+    batch = jnp.array([0.7, 1.2])
+    several = jax.jit(jax.vmap(jax.grad(loss), (0, None)))(batch, X)
+    np.testing.assert_allclose(several[1], got[0], rtol=EQUAL)
+
+
+def test_windows_hold_one_window():
+    def observed(steps):
+        def loss(k, x):
+            method = adjoint.Truncated(window=10)
+            _, seen = adjoint.rollout(
+                pendulum, k, (x, 0 * x, 0), steps, method, lambda s: jnp.sum(s[0])
+            )
+            return jnp.sum(seen)
+
+        program = jax.jit(jax.grad(loss)).lower(1.0, jnp.zeros(1000)).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    state = 2 * 1000 * 8
+    assert observed(1000) < 20 * state
+    assert observed(1000) - observed(100) <= 2 * 8 * 900 + 1024  # the observables
+    last = temporary(adjoint.Truncated(window=10), 1000)
+    # The numbers of the steps are scanned over.
+    assert last <= temporary(adjoint.Truncated(window=10), 100) + 8 * 900 < 20 * state
+
+
 @pytest.mark.parametrize(
     "kind", [adjoint.Backprop, adjoint.Checkpointed, adjoint.Truncated]
 )
@@ -168,6 +236,31 @@ def test_memory():
     assert temporary(adjoint.Forward(), 1000) == temporary(adjoint.Forward(), 100)
 
 
+@pytest.mark.parametrize("states", [8, 30])
+def test_slots_from_memory(states):
+    state = 2 * 1000 * 8 + 4
+    method = adjoint.Checkpointed(memory=states * state)
+    needed = temporary(method, 1000)
+    # Within the budget, and most of it used.
+    assert (states - 6) * state < needed <= states * state
+    got = jax.grad(lambda k: energy(k, X, adjoint.Checkpointed(memory=1e5)))(1.0)
+    expected = jax.grad(lambda k: energy(k, X, adjoint.Backprop()))(1.0)
+    np.testing.assert_allclose(got, expected, rtol=EQUAL)
+
+
+def test_memory_for_less_than_a_slot():
+    def fails(memory):
+        method = adjoint.Checkpointed(memory=memory)
+        with pytest.raises(ValueError, match="one slot needs ([0-9,]+) bytes") as error:
+            jax.grad(lambda k: energy(k, jnp.zeros(1000), method))(1.0)
+        return int(re.search(r"needs ([0-9,]+)", str(error.value))[1].replace(",", ""))
+
+    needed = fails(1000)
+    assert fails(needed - 1) == needed
+    method = adjoint.Checkpointed(memory=needed)
+    assert jnp.isfinite(jax.grad(lambda k: energy(k, jnp.zeros(1000), method))(1.0))
+
+
 def test_the_program_does_not_grow_with_the_steps():
     def lines(steps):
         fn = jax.jit(jax.grad(lambda k: energy(k, X, adjoint.Checkpointed(6), steps)))
@@ -202,6 +295,12 @@ STATE = (X, 0 * X, 0)
         (TypeError, "`method` must be", lambda: energy(1.0, X, adjoint.Backprop)),
         (TypeError, "inverse", lambda: energy(1.0, X, adjoint.Reversible())),
         (ValueError, "`slots`", lambda: adjoint.Checkpointed(slots=0)),
+        (
+            ValueError,
+            "exclude each other",
+            lambda: adjoint.Checkpointed(slots=2, memory=1e6),
+        ),
+        (ValueError, "`memory`", lambda: adjoint.Checkpointed(memory=0)),
         (ValueError, "`window`", lambda: adjoint.Truncated(window=0)),
         (ValueError, "`clip`", lambda: adjoint.Backprop(clip=0.0)),
         (ValueError, "`decay`", lambda: adjoint.Checkpointed(decay=1.5)),

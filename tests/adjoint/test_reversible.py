@@ -82,6 +82,7 @@ def test_a_batch_of_parameters():
     np.testing.assert_allclose(batched, single, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_list_updated_inside_the_energy():
     side = 3.3
     displacement_fn, _ = space.periodic(side)

@@ -55,7 +55,7 @@ def test_energy_from_functions(self_density):
     np.testing.assert_allclose(E(R), expected.sum(), rtol=1e-12)
     each = energy.eam(displacement, *FUNCTIONS, axis=(), self_density=self_density)
     np.testing.assert_allclose(each(R), expected, rtol=1e-12)
-    for format in (partition.Dense, partition.Sparse):
+    for format in partition.NeighborListFormat:
         neighbor_fn, E = energy.eam_neighbor_list(
             displacement,
             box,
@@ -76,13 +76,22 @@ def test_the_density_of_an_atom_at_its_own_place_counts_by_default():
     np.testing.assert_allclose(E(R), by_hand(R, box, True).sum(), rtol=1e-12)
 
 
-def test_ordered_lists_are_refused():
-    displacement, _ = space.periodic(7.0)
-    p = {"format": partition.OrderedSparse}
-    with pytest.raises(NotImplementedError, match="OrderedSparse"):
-        energy.eam_neighbor_list(displacement, 7.0, *FUNCTIONS, CUTOFF, **p)
-    with pytest.raises(NotImplementedError, match="OrderedSparse"):
-        energy.embedded_atom_neighbor_list(displacement, 7.0, copper(), **p)
+def test_ordered_lists():
+    """A format that shows each pair once serves sums over all neighbors, too."""
+    R, box = crystal()
+    displacement, _ = space.periodic(box)
+    results = []
+    for format in (partition.Dense, partition.OrderedSparse):
+        neighbor_fn, E = energy.embedded_atom_neighbor_list(
+            displacement, box, copper(), per_particle=True, format=format
+        )
+        neighbors = neighbor_fn.allocate(R)
+        assert neighbors.format is format
+        results.append(jax.vjp(lambda R: E(R, neighbors), R))  # noqa: B023
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=1e-12)
+    weights = jnp.linspace(1.0, 2.0, len(R))
+    forces = [pull(weights)[0] for _, pull in results]
+    np.testing.assert_allclose(forces[1], forces[0], rtol=1e-10, atol=1e-12)
 
 
 def copper():

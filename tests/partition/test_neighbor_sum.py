@@ -485,14 +485,14 @@ def test_no_pairs():
 
 
 @pytest.mark.parametrize(
-    ("block", "turn"), [(64, 1), (64, 48), (4, 1), (5, 15), (6, 10**4)]
+    ("turn", "depth"), [(1, 1), (48, 1), (48, 4), (12, 2), (15, 8), (10**4, 2)]
 )
-def test_loops(block, turn, system, monkeypatch):
+def test_loops(turn, depth, system, monkeypatch):
     """One slot a turn or several, one block or several; the last reaches back."""
     nodes, params, neighbors = system
     neighbors = Listed(neighbors.near, spare=0)
     assert neighbors.rows.slots.shape[0] % 3, "the last turn of three reaches back"
-    monkeypatch.setattr(sweep, "BLOCK", block)
+    monkeypatch.setattr(sweep, "DEPTH", depth)
     monkeypatch.setattr(sweep, "TURN", turn)
     leaves, treedef = tree_util.tree_flatten(nodes)
 

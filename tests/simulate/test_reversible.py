@@ -96,6 +96,36 @@ def test_start_is_differentiable():
     np.testing.assert_allclose(bars[0][3, 1], difference, rtol=2e-3)
 
 
+def test_energy_drifts_no_more_than_by_verlet_in_float32():
+    energy_fn, (init, step, _), system = make("periodic", jnp.float32)
+    plain = simulate.nve(energy_fn, system.shift_fn, DT)
+    starts = [
+        init(jax.random.key(0), system.position, kT=0.5),
+        plain.init(jax.random.key(0), system.position, kT=0.5),
+    ]
+
+    def energies(step, state):
+        def total(s):
+            kinetic = quantity.kinetic_energy(momentum=s.momentum, mass=s.mass)
+            return energy_fn(s.position) + kinetic
+
+        def many(state, _):
+            state = jax.lax.fori_loop(0, 20, lambda _, s: step(s), state)
+            return state, total(state)
+
+        return jax.jit(lambda s: jax.lax.scan(many, s, None, length=1000)[1])(state)
+
+    drifts, noises = [], []
+    for fn, state in zip((step, plain.step), starts, strict=True):
+        E = np.asarray(energies(fn, state), np.float64)
+        parts = E.reshape(10, 100).mean(1)
+        drifts.append(parts[-5:].mean() - parts[:5].mean())
+        noises.append(parts.std())
+    # Both wander by the error of the time step, of which blocks keep some.
+    assert abs(drifts[0]) < abs(drifts[1]) + 3 * max(noises)
+    assert abs(drifts[0]) < 2e-3 * 12 * 0.5
+
+
 @pytest.mark.parametrize("scale", [0.05, 0.9])
 def test_overflow_is_loud(scale):
     _, (init, step, _), system = make("periodic", momentum_range=1.0)

@@ -57,6 +57,34 @@ def test_growth_and_restart_with_the_real_list(tmp_path):
         run(simulator, state, 5, kt=1.0, **options)
 
 
+def test_nothing_compiles_again_in_ten_thousand_steps():
+    displacement, shift = space.periodic(SIDE)
+    neighbor_fn, energy_fn = energy.lennard_jones_neighbor_list(
+        displacement, SIDE, r_cutoff=CUTOFF, dr_threshold=0.3, capacity_multiplier=2.0
+    )
+    simulator = simulate.nvt_langevin(energy_fn, shift, dt=2e-3, kT=1.2)
+    neighbors = neighbor_fn.allocate(start())
+    state = simulator.init(jax.random.key(0), start(), mass=1.0, neighbor=neighbors)
+    compiled = []
+
+    def listen(event, seconds, **facts):
+        if "backend_compile" in event:
+            compiled.append((event, facts))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        options = {"neighbor_fn": neighbor_fn, "neighbors": neighbors}
+        first = run(simulator, state, 200, **options)
+        assert compiled, "the listener hears compilations"
+        compiled.clear()
+        options["neighbors"] = first.neighbors
+        report = run(simulator, first.state, 10_000, **options).report
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert report.rebuilds > 100 and not report.growths
+    assert not compiled
+
+
 @pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 def test_calculator_with_the_real_list():
     ase = pytest.importorskip("ase")

@@ -30,8 +30,12 @@ def rollout(kind, name):
         "nvt_langevin": lambda: simulate.nvt_langevin(
             system.energy_fn, system.shift_fn, 0.03, 0.5
         ),
+        "brownian": lambda: simulate.brownian(
+            system.energy_fn, system.shift_fn, 0.03, 0.5
+        ),
     }[name]()
-    names = {"nvt_nose_hoover": ["dt", "kT"], "nvt_langevin": ["dt", "kT", "gamma"]}
+    bath = ["dt", "kT", "gamma"]
+    names = {"nvt_nose_hoover": ["dt", "kT"], "nvt_langevin": bath, "brownian": bath}
 
     def loss(q):
         pair = {"sigma": q["sigma"], "epsilon": q["epsilon"]}
@@ -45,13 +49,15 @@ def rollout(kind, name):
 
         state, _ = jax.lax.scan(body, state, None, length=12)
         U = system.energy_fn(state.position, **pair)
+        if name == "brownian":
+            return U
         return U + jnp.sum(WAY * state.momentum) / 8 + simulate.kinetic_energy(state)
 
     return loss
 
 
 CASES = [("fractional", "nve"), ("general", "nvt_nose_hoover")]
-CASES += [("periodic", "nvt_langevin")]
+CASES += [("periodic", "nvt_langevin"), ("fractional", "brownian")]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
@@ -75,7 +81,8 @@ def test_forward_reverse_and_differences_agree(kind, name):
         np.testing.assert_allclose(
             reverse, (up - down) / (2 * h), rtol=2e-6, err_msg=parameter
         )
-        assert (slope != 0) == (parameter != "gamma" or name == "nvt_langevin")
+        with_friction = name in ("nvt_langevin", "brownian")
+        assert (slope != 0) == (parameter != "gamma" or with_friction)
 
 
 def test_gradients_are_finite_without_motion_bath_or_friction():

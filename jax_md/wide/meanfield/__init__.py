@@ -3,6 +3,8 @@
 from .batchnorm import BatchNormRate as BatchNormRate
 from .batchnorm import batchnorm_rate as batchnorm_rate
 from .convolution import conv_modes as conv_modes
+from .gates import Gate as Gate
+from .gates import RecurrentField as RecurrentField
 from .jacobian import JacobianMoments as JacobianMoments
 from .jacobian import jacobian_moments as jacobian_moments
 from .maps import alpha_q as alpha_q
@@ -24,8 +26,6 @@ from .phase import critical_point as critical_point
 from .phase import mean_field as mean_field
 from .quadrature import expectation as expectation
 from .quadrature import pair_expectation as pair_expectation
-from .recurrent import Gate as Gate
-from .recurrent import RecurrentField as RecurrentField
 from .recurrent import critical_minimal_rnn as critical_minimal_rnn
 from .recurrent import gru as gru
 from .recurrent import lstm as lstm

@@ -10,6 +10,16 @@ uniform on a sphere, and squared gradients grow per layer by
 with :math:`D = \mathrm{diag}\,\phi'(x)`, :math:`G = 1 - 11^T/B` and
 :math:`P = G - xx^T/B`. All terms are means over one or two of the entries of ``x``.
 
+The covariances of a batch go to the fixed point :math:`\sigma^2 G` plus a constant. A
+small departure :math:`\Delta` becomes in one layer
+
+.. math:: \Delta'_{ij} = \frac{B - 1}{2 B \sigma^2}\,
+          E\,\phi(x_i)\phi(x_j)\, x^T G \Delta G x ,
+
+with one eigenvalue for departures ``G diag(v) G`` that single samples out, and one for
+those of pairs, with zeros on the diagonal and in all sums over a row. Sums over the
+other samples follow from those of ``x``, 0, and of its squares, ``B``.
+
 Source:
     G. Yang, J. Pennington, V. Rao, J. Sohl-Dickstein, S. S. Schoenholz, "A mean field
     theory of batch normalization", ICLR 2019, arXiv:1902.08129.
@@ -35,11 +45,16 @@ class BatchNormRate(NamedTuple):
         q: Second moment of the activations.
         c: Correlation of the activations of two samples of a batch.
         growth: Factor per layer of the squared gradient norm.
+        forward_single: Factor per layer of a departure of single samples from the fixed
+            point of the covariances; below one where it is stable.
+        forward_pair: The same of a departure of pairs.
     """
 
     q: Float[Array, ""]
     c: Float[Array, ""]
     growth: Float[Array, ""]
+    forward_single: Float[Array, ""]
+    forward_pair: Float[Array, ""]
 
     @property
     def xi(self) -> Float[Array, ""]:
@@ -86,7 +101,18 @@ def batchnorm_rate(phi: Activation, batch_size: int) -> BatchNormRate:
     along = b * mean((d1 * x1) ** 2) + b * (b - 1) * mean(d1 * x1 * d2 * x2)
     tangent = (1 - 1 / b) * squares - mean((d1 * x1) ** 2)
     trace = tangent - (squares - total / b - along / b) / b
-    return BatchNormRate(q, qc / q, b / ((b - 3) * (b - 1) * (q - qc)) * trace)
+    growth = b / ((b - 3) * (b - 1) * (q - qc)) * trace
+
+    # What the other samples add up to, given one or two of them.
+    own, pair = phi(x1) ** 2, phi(x1) * phi(x2)
+    others = x1**2 - (b - x1**2) / (b - 1)
+    beyond = (b - 2) * x1**2 - (b - x1**2 - x2**2)
+    single = (b - 2) * mean(own * others) - 2 * mean(pair * beyond)
+    single = (b - 1) / (2 * b * (b - 2) * (q - qc)) * single
+    both = x1 + x2
+    crossed = (both**2 - (b - x1**2 - x2**2)) / ((b - 2) * (b - 3))
+    pairs = mean(pair * (x1 * x2 + both**2 / (b - 2) + crossed))
+    return BatchNormRate(q, qc / q, growth, single, (b - 1) / (b * (q - qc)) * pairs)
 
 
 @lru_cache

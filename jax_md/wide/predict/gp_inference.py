@@ -46,9 +46,10 @@ def gp_inference(
     Returns:
         ``predict_fn(get=None, k_test_train=None, k_test_test=None)``, where ``get`` is
         ``"nngp"``, ``"ntk"``, ``"ntkgp"`` or a tuple of these. It gives the mean, or a
-        `Gaussian` if `k_test_test` is passed; on the training set without
-        `k_test_train`. None asks for every kernel passed, or, with arrays, for one
-        bare result.
+        `Gaussian` if `k_test_test` is passed. Without `k_test_train` these are the
+        targets, without variance, whatever the ridge: what training to the end gives.
+        Pass ``k_test_train=k_train_train`` for the posterior on the training set. None
+        asks for every kernel passed, or, with arrays, for one bare result.
 
     Raises:
         ValueError: If shapes do not fit or the kernel is singular; from ``predict_fn``
@@ -104,6 +105,12 @@ def gp_inference(
                 prior = kernel_matrix(own, test, test, "k_test_test")
             for kind in needed:
                 _pick(k_train_train, kind, "k_train_train")
+            if k_test_train is None:
+                results[mode] = y_train * 1.0
+                if prior is not None:
+                    nothing = interleaved(jnp.zeros_like(prior), test, test)
+                    results[mode] = Gaussian(results[mode], nothing)
+                continue
             used = {kind: operators[kind] for kind in needed}
             # "ntkgp" is the Bayesian formula with the other kernel in its place.
             if mode == "ntkgp":

@@ -9,7 +9,6 @@ from .aggregate import Aggregate as Aggregate
 from .aggregate import AggregateImplementation as AggregateImplementation
 from .attention import AttentionMechanism as AttentionMechanism
 from .attention import GlobalSelfAttention as GlobalSelfAttention
-from .attention import PositionalEmbedding as PositionalEmbedding
 from .combinators import parallel as parallel
 from .combinators import repeat as repeat
 from .combinators import serial as serial
@@ -41,6 +40,7 @@ from .elementwise import Relu as Relu
 from .elementwise import Sigmoid_like as Sigmoid_like
 from .elementwise import Sign as Sign
 from .elementwise import Sin as Sin
+from .embedding import PositionalEmbedding as PositionalEmbedding
 from .fan import FanInConcat as FanInConcat
 from .fan import FanInProd as FanInProd
 from .fan import FanInSum as FanInSum
@@ -56,7 +56,9 @@ from .requirements import layer as layer
 from .requirements import requires as requires
 from .requirements import supports_masking as supports_masking
 from .resize import ImageResize as ImageResize
+from .smoothness import Smoothness as Smoothness
 from .smoothness import require_derivatives as require_derivatives
+from .smoothness import with_smoothness as with_smoothness
 from .structural import Dropout as Dropout
 from .structural import Flatten as Flatten
 from .structural import Identity as Identity

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax_md.wide import layout
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
+from jax_md.wide.stax.embedding import Embedding, PositionalEmbedding
 from jax_md.wide.stax.requirements import (
     LayerAndMask,
     layer,
@@ -63,74 +64,6 @@ class AttentionMechanism(Enum):
             if kept is None
             else jnp.where(kept, scores, jnp.zeros((), scores.dtype))
         )
-
-
-class PositionalEmbedding(Enum):
-    """How random vectors, one for each position, join the inputs."""
-
-    NONE = "NONE"
-    SUM = "SUM"
-    CONCAT = "CONCAT"
-
-
-class _Embedding(NamedTuple):
-    """Positional embeddings: Gaussian with covariance ``std^2 R`` of positions."""
-
-    kind: PositionalEmbedding
-    p_norm: float
-    decay_fn: Callable[[Any], Any] | None
-    channels: int | None
-    std: float
-
-    def width(self, channels: int) -> int:
-        return channels if self.channels is None else self.channels
-
-    def check(self, channels: int) -> None:
-        if self.kind is PositionalEmbedding.SUM and self.width(channels) != channels:
-            raise ValueError(
-                f"`n_chan_pos_emb` must be the number of channels in, {channels}, to "
-                f"be added; got {self.channels}. Pass None, or "
-                '`pos_emb_type="CONCAT"`.'
-            )
-
-    def covariance(self, spatial: tuple[int, ...]) -> Array:
-        """Return `R` as ``[positions, positions]``."""
-        n = math.prod(spatial)
-        if self.decay_fn is None:
-            return jnp.eye(n)
-        grid = jnp.meshgrid(*map(jnp.arange, spatial), indexing="ij")
-        where = jnp.stack([g.reshape(-1) for g in grid], axis=-1)
-        gap = jnp.abs(where[:, None, :] - where[None, :, :])
-        return self.decay_fn(jnp.sum(gap.astype(float) ** self.p_norm, axis=-1))
-
-    def root(self, spatial: tuple[int, ...]) -> Array:
-        """Return a square root of `R`."""
-        R = self.covariance(spatial)
-        if self.decay_fn is None:
-            return R
-        values, vectors = jnp.linalg.eigh(R)
-        return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
-
-    def mix(self, K: Array, R: Array, channels: int) -> Array:
-        """Return the kernel of inputs with embeddings; `R` broadcasts against `K`."""
-        if self.kind is PositionalEmbedding.NONE:
-            return K
-        added = self.std**2 * R
-        if self.kind is PositionalEmbedding.SUM:
-            return K + added
-        share = channels / (channels + self.width(channels))
-        return share * K + (1 - share) * added
-
-    def join(self, x: Array, noise: Any, spatial: tuple[int, ...]) -> Array:
-        """Return inputs ``[N, positions, C]`` with embeddings."""
-        if self.kind is PositionalEmbedding.NONE:
-            return x
-        root = self.root(spatial).astype(x.dtype)
-        e = self.std * jnp.tensordot(root, noise.astype(x.dtype), 1)
-        e = jnp.broadcast_to(e[None], x.shape[:1] + e.shape)
-        if self.kind is PositionalEmbedding.SUM:
-            return x + e
-        return jnp.concatenate([x, e], axis=-1)
 
 
 def _member(kind: type[Enum], value: Any, name: str) -> Any:
@@ -195,10 +128,15 @@ def GlobalSelfAttention(
         val_pos_emb: Whether values see the embeddings too.
         batch_axis: Batch axis of the inputs.
         channel_axis: Channel axis of the inputs.
+
+    Returns:
+        ``(init_fn, apply_fn, kernel_fn)``; parameters ``(query, key, value, out, bias,
+        embeddings)``, None for those that are not there: `query` is None where it is
+        `key`.
     """
     zeta = _member(AttentionMechanism, attention_mechanism, "attention_mechanism")
     kind = _member(PositionalEmbedding, pos_emb_type, "pos_emb_type")
-    embedding = _Embedding(
+    embedding = Embedding(
         kind, pos_emb_p_norm, pos_emb_decay_fn, n_chan_pos_emb, W_pos_emb_std
     )
 
@@ -213,23 +151,29 @@ def GlobalSelfAttention(
 
     def draw(rng: Array, shape: Any) -> Any:
         keys = jax.random.split(rng, 6)
-        C = shape[channel_axis]
+        batch, channel = batch_axis % len(shape), channel_axis % len(shape)
+        C = shape[channel]
         joined = C
         if kind is PositionalEmbedding.CONCAT:
             joined += embedding.width(C)
         to_value = joined if val_pos_emb else C
         normal = jax.random.normal
-        query = normal(keys[0], (n_heads, joined, n_chan_key))
-        key = None
+        query = None
         if not linear_scaling:
-            key = normal(keys[1], (n_heads, joined, n_chan_key))
+            query = normal(keys[0], (n_heads, joined, n_chan_key))
+        key = normal(keys[1], (n_heads, joined, n_chan_key))
         value = normal(keys[2], (n_heads, to_value, n_chan_val))
-        out = normal(keys[3], (n_heads, n_chan_val, n_chan_out))
-        bias = None if b_std is None else normal(keys[4], (1, 1, n_chan_out))
+        out = normal(keys[3], (n_chan_val * n_heads, n_chan_out))
+        bias = None
+        if b_std is not None:
+            width = [1] * len(shape)
+            width[channel] = n_chan_out
+            bias = normal(keys[4], tuple(width))
         noise = None
         if kind is not PositionalEmbedding.NONE:
-            positions = math.prod(spatial(shape))
-            noise = normal(keys[5], (positions, embedding.width(C)))
+            size = list(shape)
+            size[batch], size[channel] = 1, embedding.width(C)
+            noise = normal(keys[5], tuple(size))
         return query, key, value, out, bias, noise
 
     def apply_fn(params: Any, inputs: Array, *, mask: Any = None, **unused: Any) -> Any:
@@ -242,24 +186,27 @@ def GlobalSelfAttention(
             kept = jnp.broadcast_to(~mask, inputs.shape)
             kept = jnp.moveaxis(kept, (batch_axis, channel_axis), (0, -1))
             kept = kept.any(-1).reshape(moved[0], -1)
+        if noise is not None:
+            noise = jnp.moveaxis(noise, (batch_axis, channel_axis), (0, -1))
+            noise = noise.reshape(-1, noise.shape[-1])
         y = embedding.join(x, noise, spatial(inputs.shape))
         if kept is not None:
             y = jnp.where(kept[..., None], y, jnp.zeros((), y.dtype))
         v = y if val_pos_emb else x
 
-        q = jnp.einsum("nac,hck->nhak", y, query) * (W_query_std / y.shape[-1] ** 0.5)
-        w = query if key is None else key
-        k = jnp.einsum("nac,hck->nhak", y, w) * (W_key_std / y.shape[-1] ** 0.5)
+        w = key if query is None else query
+        q = jnp.einsum("nac,hck->nhak", y, w) * (W_query_std / y.shape[-1] ** 0.5)
+        k = jnp.einsum("nac,hck->nhak", y, key) * (W_key_std / y.shape[-1] ** 0.5)
         scores = jnp.einsum("nhak,nhbk->nhab", q, k)
         scores = scores / (n_chan_key if linear_scaling else n_chan_key**0.5)
         G = zeta(scores, None if kept is None else kept[:, None, None, :])
         v = jnp.einsum("nbc,hcv->nhbv", v, value) * (W_value_std / v.shape[-1] ** 0.5)
-        z = jnp.einsum("nhab,nhbv,hvo->nao", G, v, out)
+        out = out.reshape(n_chan_val, n_heads, n_chan_out)
+        z = jnp.einsum("nhab,nhbv,vho->nao", G, v, out)
         z = z * (W_out_std / (n_heads * n_chan_val) ** 0.5)
-        if bias is not None:
-            z = z + b_std * bias
         z = z.reshape(moved[:-1] + (n_chan_out,))
-        return jnp.moveaxis(z, (0, -1), (batch_axis, channel_axis))
+        z = jnp.moveaxis(z, (0, -1), (batch_axis, channel_axis))
+        return z if bias is None else z + b_std * bias
 
     @requires(
         batch_axis=batch_axis,
@@ -295,7 +242,7 @@ def GlobalSelfAttention(
 class _Model(NamedTuple):
     """What the kernel of attention depends on."""
 
-    embedding: _Embedding
+    embedding: Embedding
     val_pos_emb: bool
     zeta: AttentionMechanism
     alpha: Any

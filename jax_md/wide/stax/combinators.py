@@ -13,7 +13,7 @@ from jax_md.wide.stax.requirements import (
     requirement_of,
     shaped,
 )
-from jax_md.wide.stax.smoothness import smoothest_common, smoothness_of
+from jax_md.wide.stax.smoothness import SMOOTH, smoothest_common, smoothness_of
 
 
 def _split(rng: Any, n: int) -> list[Any]:
@@ -194,7 +194,7 @@ def repeat(layer: Layer, n: int) -> Layer:
         )[0]
 
     kernel_fn.requirement = _power(requirement_of(kernel), n)  # type: ignore[attr-defined]
-    kernel_fn.smoothness = smoothness_of(kernel) if n else None  # type: ignore[attr-defined]
+    kernel_fn.smoothness = smoothness_of(kernel) if n else SMOOTH  # type: ignore[attr-defined]
     return shaped(shape_fn, draw), apply_fn, kernel_fn
 
 

@@ -23,6 +23,7 @@ from jax import lax
 from jax_md.wide import layout
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.affine import Affine
+from jax_md.wide.stax.conv_axes import Axes, DimensionNumbers
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
     LayerAndMask,
@@ -47,89 +48,13 @@ from jax_md.wide.stax.windows import (
 )
 
 Array = jax.Array
-DimensionNumbers = tuple[str, str, str]
-
-
-class _Axes(NamedTuple):
-    """Which axis is what, from strings such as ``("NHWC", "HWIO", "NHWC")``."""
-
-    lhs: str
-    rhs: str
-    out: str
-
-    @classmethod
-    def checked(cls, numbers: DimensionNumbers | None, n: int) -> "_Axes":
-        if numbers is None:
-            names = "HWDXYZ"[:n] if n <= 6 else "".join(map(chr, range(97, 97 + n)))
-            numbers = (f"N{names}C", f"{names}IO", f"N{names}C")
-        axes = cls(*numbers)
-        spatial = set(axes.rhs) - set("IO")
-        wanted = (spatial | set("NC"), spatial | set("IO"), spatial | set("NC"))
-        if any(
-            set(spec) != want or len(spec) != n + 2
-            for spec, want in zip(axes, wanted, strict=True)
-        ):
-            raise ValueError(
-                f"`dimension_numbers` must be three strings for {n} axes of the "
-                f"filter, such as ('NHWC', 'HWIO', 'NHWC'); got {tuple(numbers)}. "
-                "Name every axis once in each."
-            )
-        return axes
-
-    @property
-    def numbers(self) -> DimensionNumbers:
-        """The three strings."""
-        return self.lhs, self.rhs, self.out
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the position axes, in the order of the filter."""
-        return [c for c in self.rhs if c not in "IO"]
-
-    def lengths(self, shape: Sequence[int]) -> list[int]:
-        """Return the lengths of the position axes in the order of the filter."""
-        return [shape[self.lhs.index(c)] for c in self.names]
-
-    def out_shape(self, batch: int, lengths: Sequence[int], width: int) -> Any:
-        sizes = dict(zip(self.names, lengths, strict=True)) | {"N": batch, "C": width}
-        return tuple(sizes[c] for c in self.out)
-
-    def weight_shape(self, sizes: Sequence[int], channels: int, width: int) -> Any:
-        by = dict(zip(self.names, sizes, strict=True)) | {"I": channels, "O": width}
-        return tuple(by[c] for c in self.rhs)
-
-    def in_kernel(self) -> list[int]:
-        """Return where each axis of the filter stands among those of the kernel."""
-        order = [c for c in self.lhs if c not in "NC"]
-        return [order.index(c) for c in self.names]
-
-    def reordered(self, k: Kernel) -> Kernel:
-        """Bring the position axes of the kernel into the order of the outputs."""
-        order = [c for c in self.lhs if c not in "NC"]
-        permutation = tuple(order.index(c) for c in self.out if c not in "NC")
-        if permutation != tuple(range(len(order))):
-            k = k.transpose(permutation)
-        return k.replace(
-            batch_axis=self.out.index("N"), channel_axis=self.out.index("C")
-        )
-
-    def mask(self, mask: Array, shape: Sequence[int], slide: Any) -> Array:
-        """Return a mask of the outputs, from one step ``slide(mask, axis, i)`` an axis.
-
-        A sample counts as masked where all its channels are.
-        """
-        channel = self.lhs.index("C")
-        mask = jnp.broadcast_to(mask, tuple(shape)).all(channel, keepdims=True)
-        for i, name in enumerate(self.names):
-            mask = slide(mask, self.lhs.index(name), i)
-        return mask.transpose([self.lhs.index(c) for c in self.out])
 
 
 class _Conv(NamedTuple):
     """What the three layers have in common."""
 
     affine: Affine
-    axes: _Axes
+    axes: Axes
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     padding: Padding
@@ -152,7 +77,7 @@ class _Conv(NamedTuple):
         affine = Affine.checked(W_std, b_std, parameterization, s)
         return cls(
             affine,
-            _Axes.checked(dimension_numbers, len(sizes)),
+            Axes.checked(dimension_numbers, len(sizes)),
             sizes,
             as_strides(strides, len(sizes)),
             as_padding(padding),
@@ -183,6 +108,29 @@ class _Conv(NamedTuple):
         for name, w in zip(self.axes.names, windows, strict=True):
             x = pad(x, self.axes.lhs.index(name), w)
         return x
+
+    def kernel(self, k: Kernel, steps: Sequence[Any], slide: Any) -> Kernel:
+        """Apply the kernel rule of shared weights.
+
+        ``slide(x, axis, step, paired)`` sums over what a filter sees along one axis, or
+        along both copies of it at once.
+        """
+
+        def average(x: Array, n_batch: int, *_: int) -> Array:
+            copies = 1 if k.diagonal_spatial else 2
+            for position, step in zip(self.axes.in_kernel(), steps, strict=True):
+                x = slide(x, n_batch + copies * position, step, copies == 2)
+            return x / math.prod(self.sizes)
+
+        k = self.affine.kernel(k, self.fan_in(k.shape1), average)
+        return self.axes.reordered(k)
+
+    def centers(self, mask: Any, shape: Any) -> Array:
+        """Mask what has its center on a masked entry."""
+        windows = self.windows(shape)
+        return self.axes.mask(
+            mask, shape, lambda x, axis, i: center(x, axis, windows[i])
+        )
 
     def requires(self, diagonal_spatial: Diagonal) -> Any:
         lhs = self.axes.lhs
@@ -241,26 +189,9 @@ def Conv(
 
     @conv.requires(Diagonal())
     def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
-        windows = conv.windows(k.shape1)
+        return conv.kernel(k, conv.windows(k.shape1), window_sum)
 
-        def average(x: Array, n_batch: int, *_: int) -> Array:
-            for position, w in zip(conv.axes.in_kernel(), windows, strict=True):
-                if k.diagonal_spatial:
-                    x = window_sum(x, n_batch + position, w)
-                else:
-                    x = window_sum(x, n_batch + 2 * position, w, paired=True)
-            return x / math.prod(conv.sizes)
-
-        k = conv.affine.kernel(k, conv.fan_in(k.shape1), average)
-        return conv.axes.reordered(k)
-
-    def mask_fn(mask: Any, input_shape: Any) -> Array:
-        windows = conv.windows(input_shape)
-        return conv.axes.mask(
-            mask, input_shape, lambda x, axis, i: center(x, axis, windows[i])
-        )
-
-    return shaped(shape_fn, conv.draw), apply_fn, kernel_fn, mask_fn
+    return shaped(shape_fn, conv.draw), apply_fn, kernel_fn, conv.centers
 
 
 @layer
@@ -309,18 +240,7 @@ def ConvTranspose(
 
     @conv.requires(Diagonal())
     def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
-        spreads = conv.spreads(k.shape1)
-
-        def average(x: Array, n_batch: int, *_: int) -> Array:
-            for position, one in zip(conv.axes.in_kernel(), spreads, strict=True):
-                if k.diagonal_spatial:
-                    x = spread_sum(x, n_batch + position, one)
-                else:
-                    x = spread_sum(x, n_batch + 2 * position, one, paired=True)
-            return x / math.prod(conv.sizes)
-
-        k = conv.affine.kernel(k, conv.fan_in(k.shape1), average)
-        return conv.axes.reordered(k)
+        return conv.kernel(k, conv.spreads(k.shape1), spread_sum)
 
     def mask_fn(mask: Any, input_shape: Any) -> Array:
         # What a masked entry would go to is not known, and is masked.
@@ -400,10 +320,4 @@ def ConvLocal(
         k = conv.affine.kernel(k, conv.fan_in(k.shape1), average, bias)
         return conv.axes.reordered(k)
 
-    def mask_fn(mask: Any, input_shape: Any) -> Array:
-        windows = conv.windows(input_shape)
-        return conv.axes.mask(
-            mask, input_shape, lambda x, axis, i: center(x, axis, windows[i])
-        )
-
-    return shaped(shape_fn, draw), apply_fn, kernel_fn, mask_fn
+    return shaped(shape_fn, draw), apply_fn, kernel_fn, conv.centers

@@ -21,6 +21,7 @@ from jax_md.wide.kernel import Kernel, is_kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.inputs import input_kernel, is_array_like
 from jax_md.wide.stax.masking import MaskedArray, as_masked, map_nested
+from jax_md.wide.stax.smoothness import SMOOTH, Smoothness, unknown
 
 _Fn = Callable[..., Any]
 Layer = tuple[_Fn, _Fn, _Fn]
@@ -196,12 +197,25 @@ def layer(layer_fn: Callable[..., Any]) -> Callable[..., Layer]:
     @wraps(layer_fn)
     def make(*args: Any, **kwargs: Any) -> Layer:
         init_fn, apply_fn, kernel_fn = layer_fn(*args, **kwargs)
+        known = _declared(kernel_fn, layer_fn)
         kernel_fn = _with_interface(init_fn, kernel_fn)
+        kernel_fn.smoothness = known
         for fn in (init_fn, apply_fn, kernel_fn):
             fn.__name__ = layer_fn.__name__
         return init_fn, apply_fn, kernel_fn
 
     return make
+
+
+def _declared(
+    kernel_fn: Callable[..., Any], layer_fn: Callable[..., Any]
+) -> Smoothness:
+    """Return how smooth a layer is; ours are linear where they say nothing."""
+    if hasattr(kernel_fn, "smoothness"):
+        return kernel_fn.smoothness  # type: ignore[attr-defined]
+    if layer_fn.__module__.startswith(__name__.rpartition(".")[0] + "."):
+        return SMOOTH
+    return unknown(layer_fn.__name__)
 
 
 def _with_interface(
@@ -266,7 +280,6 @@ def _with_interface(
         return map_nested(lambda one: select("AnalyticKernel", one.asdict(), get), out)
 
     kernel_fn.requirement = requirement  # type: ignore[attr-defined]
-    kernel_fn.smoothness = getattr(inner, "smoothness", None)  # type: ignore[attr-defined]
     return kernel_fn
 
 

@@ -23,6 +23,21 @@ def test_relu(batch_size):
     np.testing.assert_allclose((rate.q, rate.c), (0.5, j1), rtol=1e-10)
 
 
+@pytest.mark.parametrize("b", [6, 16])
+def test_relu_forward(b):
+    """The closed form, with arccosine kernels at the correlation -1 / (B - 1)."""
+    x = -1 / (b - 1)
+    j0 = 1 - np.arccos(x) / np.pi
+    j1 = (np.sqrt(1 - x**2) + np.pi * j0 * x) / np.pi
+    single = ((b - 2) * (1 - j1) + b / (b - 1) * j0) / ((b + 1) * (1 - j1))
+    pair = b * j0 / ((b + 1) * (1 - j1))
+    rate = meanfield.batchnorm_rate(jax.nn.relu, b)
+    np.testing.assert_allclose(rate.forward_single, single, rtol=4e-6)
+    np.testing.assert_allclose(rate.forward_pair, pair, rtol=4e-6)
+    published = {6: (0.668, 0.482), 16: (0.866, 0.631)}[b]
+    np.testing.assert_allclose((single, pair), published, atol=6e-4)
+
+
 @pytest.mark.parametrize("batch_size", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_linear_is_the_least(batch_size):
     least = meanfield.batchnorm_rate(lambda x: 3.0 * x + 1.0, batch_size).growth
@@ -59,6 +74,18 @@ def test_against_samples_of_the_trace():
     got = meanfield.batchnorm_rate(jnp.tanh, b)
     np.testing.assert_allclose(got.growth, expected, rtol=1e-2)
     np.testing.assert_allclose(got.xi, 1 / np.log(got.growth))
+
+    # and a departure of covariances, followed through one layer
+    y = np.tanh(x)
+    for change, factor in (
+        (np.diag([1.0, -1.0] + [0.0] * 6), got.forward_single),
+        (np.outer([1, -1] + [0] * 6, [0, 0, 1, -1] + [0] * 4), got.forward_pair),
+    ):
+        change = center @ (change + change.T) @ center
+        size = np.einsum("ni,ij,nj->n", x, change, x) * (b - 1) / (2 * b * spread)
+        after = np.einsum("n,ni,nj->ij", size, y, y) / n
+        measured = np.sum(after * change) / np.sum(change**2)
+        np.testing.assert_allclose(factor, measured, rtol=0.04)
 
 
 def test_refuses_small_batches():

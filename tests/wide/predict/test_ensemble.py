@@ -138,8 +138,22 @@ def test_gp_inference_is_the_ensemble_at_infinite_time(problem):
 
 
 def test_gp_inference_on_training_set(problem):
-    _, _, y, k, _, _ = problem
-    np.testing.assert_allclose(predict.gp_inference(k, y)("ntk"), y, atol=1e-8)
+    x, _, y, k, _, _ = problem
+    np.testing.assert_allclose(predict.gp_inference(k, y)("ntk", k), y, atol=1e-8)
+    # Without another set: the end of training, as the ensemble has it.
+    predict_fn = predict.gp_inference(k, y, diag_reg=0.1)
+    ensemble = predict.gradient_descent_mse_ensemble(
+        arccos_kernel_fn, x, y, diag_reg=0.1
+    )(None, None, compute_cov=True)
+    for kind in ("nngp", "ntk"):
+        got, wanted = predict_fn(kind, None, k), getattr(ensemble, kind)
+        np.testing.assert_array_equal(got.mean, y)
+        np.testing.assert_allclose(got.mean, wanted.mean, atol=EXACT)
+        np.testing.assert_allclose(got.covariance, wanted.covariance, atol=EXACT)
+    posterior = predict_fn("nngp", k)
+    ridge = 0.1 * np.trace(k.nngp) / N_TRAIN * np.eye(N_TRAIN)
+    expected = k.nngp @ np.linalg.solve(k.nngp + ridge, y)
+    np.testing.assert_allclose(posterior, expected, atol=EXACT)
 
 
 def test_gp_inference_refuses_missing_kernels(problem):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_md.wide import stax
+from jax_md.wide import batch, stax
 from jax_md.wide.stax.elementwise.quadrature import derivative
 
 SMOOTH = {
@@ -290,6 +290,11 @@ def test_diverging_derivatives_are_refused():
     stax.require_derivatives(deep(stax.RectifiedMonomial(2)), "ntk", 1)
     stax.require_derivatives(deep(stax.Erf()), "ntk", 5)
 
+    # What keeps the kernel keeps what is known of it.
+    for fn in (jax.jit(kernel_fn, static_argnames="get"), batch(kernel_fn, 1)):
+        with pytest.raises(ValueError, match="`Relu`"):
+            stax.require_derivatives(fn, "ntk", 1)
+
     # and the refusal is true: the mixed derivative grows as the inverse distance
     def k(a, b):
         return kernel_fn(a[None], b[None], "ntk")[0, 0]
@@ -414,3 +419,29 @@ def test_single_precision(name):
     for a, b in zip(narrow, wide, strict=True):
         assert a.dtype == jnp.float32
         np.testing.assert_allclose(a, b, rtol=2e-5)
+
+
+def test_layers_of_a_user_declare_their_smoothness():
+    @stax.layer
+    def Halved():
+        return (
+            lambda rng, shape: (shape, ()),
+            lambda params, x, **kwargs: x / 2,
+            lambda k, **kwargs: k / 2,
+        )
+
+    numerical = stax.ElementwiseNumerical(jnp.tanh, 5)
+    for layer, name in ((Halved(), "Halved"), (numerical, "ElementwiseNumerical")):
+        with pytest.raises(ValueError, match=f"`{name}` does not say"):
+            stax.require_derivatives(deep(layer), "nngp", 1)
+        stax.require_derivatives(deep(layer), "nngp", 0)
+        declared = stax.with_smoothness(layer)
+        stax.require_derivatives(deep(declared), "ntk", 2)
+        k = [deep(one)(X, X, "ntk") for one in (layer, declared)]
+        np.testing.assert_array_equal(*k)
+        rough = deep(stax.with_smoothness(layer, nngp=1, ntk=0))
+        stax.require_derivatives(rough, "nngp", 1)
+        with pytest.raises(ValueError, match=f"`{name}` leaves it with 0"):
+            stax.require_derivatives(rough, "ntk", 1)
+    with pytest.raises(ValueError, match="does not say"):
+        stax.require_derivatives(lambda x1, x2, get: x1 @ x2.T)

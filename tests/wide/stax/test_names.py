@@ -137,3 +137,10 @@ def test_enums_and_records():
         "is_input", "diagonal_batch", "diagonal_spatial", "shape1", "shape2",
         "batch_axis", "channel_axis", "mask1", "mask2",
     }  # fmt: skip
+
+
+def test_tensorflow_helpers_are_not_carried():
+    with pytest.raises(AttributeError, match="TensorFlow functions"):
+        getattr(nt, "experimental")  # noqa: B009
+    with pytest.raises(AttributeError, match="no attribute 'kernels'"):
+        getattr(nt, "kernels")  # noqa: B009

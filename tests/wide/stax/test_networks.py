@@ -300,3 +300,21 @@ def test_jit_vmap_and_grad():
     step = 1e-5
     slope = (norm(1.2 + step) - norm(1.2 - step)) / (2 * step)
     assert float(jax.jit(jax.grad(norm))(1.2)) == pytest.approx(float(slope), rel=1e-6)
+
+
+@pytest.mark.parametrize("diagonal_batch", [True, False])
+def test_samples_stay_with_themselves_in_chaos(diagonal_batch):
+    """Rounding grows as gradients do, by 1e26 in these layers, and must not show."""
+    w2, b2, depth = 4.0, 0.05, 120
+    dense = stax.Dense(1, w2**0.5, b2**0.5)
+    block = stax.repeat(stax.serial(stax.Erf(), dense), depth)
+    k = stax.serial(dense, block)[2](X1, diagonal_batch=diagonal_batch)
+    p = theta = w2 * np.sum(X1**2, 1) / 4 + b2
+    for _ in range(depth):
+        slope = w2 * 4 / np.pi / np.sqrt((1 + 2 * p) ** 2 - 4 * p**2)
+        p = w2 * 2 / np.pi * np.arcsin(2 * p / (1 + 2 * p)) + b2
+        theta = p + slope * theta
+    np.testing.assert_allclose(np.diagonal(k.nngp), p, rtol=1e-12)
+    np.testing.assert_allclose(np.diagonal(k.ntk), theta, rtol=1e-10)
+    twice = np.concatenate([X1, X1])
+    assert np.all(np.isfinite(stax.serial(dense, block)[2](twice, get="ntk")))

@@ -76,6 +76,24 @@ def test_image_resize_is_exact(shape, method):
     check_linear(stax.ImageResize(shape, method), X1, X2)
 
 
+def test_image_resize_follows_one_convolution():
+    """Outputs linear in the parameters: the kernel is the product of their slopes."""
+    conv = stax.Conv(1, (2, 3), padding="SAME", W_std=1.3, b_std=0.4)
+    resize = stax.ImageResize((-1, 5, 2, -1), "nearest")
+    init_fn, apply_fn, kernel_fn = stax.serial(conv, resize)
+    _, params = init_fn(jax.random.PRNGKey(0), X1.shape)
+
+    def slopes(x):
+        jacobian = jax.jacrev(lambda p: apply_fn(p, jnp.asarray(x))[..., 0])(params)
+        return [j.reshape(j.shape[:3] + (-1,)) for j in jax.tree.leaves(jacobian)]
+
+    expected = sum(
+        jnp.einsum("nawi,mbvi->nmabwv", a, b)
+        for a, b in zip(slopes(X1), slopes(X2), strict=True)
+    )
+    np.testing.assert_allclose(kernel_fn(X1, X2, "nngp"), expected, rtol=1e-12)
+
+
 def test_image_resize_refuses():
     with pytest.raises(ValueError, match="channel axis"):
         stax.ImageResize((-1, 2, 2, 2), "linear")[1]((), X1)
@@ -187,6 +205,23 @@ ATTENTION = {
         "pos_emb_type": "CONCAT", "val_pos_emb": True,
     },
 }  # fmt: skip
+
+
+def test_attention_parameters_are_those_of_neural_tangents():
+    """Shapes that 0.6.5 draws; query and key are one matrix with linear scaling."""
+    options = {"n_chan_out": 5, "n_chan_key": 6, "n_chan_val": 7, "n_heads": 2}
+    tied = stax.GlobalSelfAttention(**options, pos_emb_type="SUM", b_std=0.1)
+    free = stax.GlobalSelfAttention(
+        **options, linear_scaling=False, pos_emb_type="CONCAT", n_chan_pos_emb=3,
+        val_pos_emb=True,
+    )  # fmt: skip
+    bias, noise = (1, 1, 1, 5), (1, 4, 5, 8)
+    for layer, expected in (
+        (tied, (None, (2, 8, 6), (2, 8, 7), (14, 5), bias, noise)),
+        (free, ((2, 11, 6), (2, 11, 6), (2, 11, 7), (14, 5), None, (1, 4, 5, 3))),
+    ):
+        _, params = layer[0](jax.random.PRNGKey(0), (3, 4, 5, 8))
+        assert tuple(p if p is None else p.shape for p in params) == expected
 
 
 # Embeddings have 192 channels, which takes long.

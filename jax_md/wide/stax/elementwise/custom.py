@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax_md.wide.stax.elementwise.layer import elementwise
 from jax_md.wide.stax.elementwise.quadrature import derivative, expectation
 from jax_md.wide.stax.requirements import Layer, layer, supports_masking
+from jax_md.wide.stax.smoothness import unknown
 
 Array = jax.Array
 
@@ -21,6 +22,8 @@ def Elementwise(
     d_nngp_fn: Callable[[Any, Any, Any], Any] | None = None,
 ) -> Layer:
     r"""Nonlinearity with a kernel that the user supplies.
+
+    How smooth it is, `with_smoothness` can declare; forces ask for it.
 
     Args:
         fn: The nonlinearity, on arrays; None if only kernels are wanted.
@@ -57,7 +60,7 @@ def Elementwise(
         T, slope = (jax.vmap(f)(*args).reshape(shape) for f in (nngp_fn, slope_fn))
         return T, slope
 
-    return elementwise(apply, moments)
+    return elementwise(apply, moments, unknown("Elementwise"))
 
 
 @layer
@@ -70,7 +73,8 @@ def ElementwiseNumerical(
     r"""Nonlinearity with a kernel by Gauss-Hermite quadrature.
 
     Derivatives of the kernel are expectations of their own and not derivatives of the
-    quadrature, so they are right also where inputs coincide.
+    quadrature, so they are right also where inputs coincide, if they exist there: a
+    smooth `fn` is declared as such by `with_smoothness`, which forces ask for.
 
     Args:
         fn: The nonlinearity, on arrays.
@@ -84,4 +88,4 @@ def ElementwiseNumerical(
         T = expectation(fns, fns, deg, p, q, c)
         return T, expectation(fns[1:], fns[1:], deg, p, q, c)
 
-    return elementwise(fn, moments)
+    return elementwise(fn, moments, unknown("ElementwiseNumerical"))

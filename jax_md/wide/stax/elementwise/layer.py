@@ -12,11 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jax_md.wide import layout
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.requirements import Layer, shaped
-from jax_md.wide.stax.smoothness import Smoothness
+from jax_md.wide.stax.smoothness import SMOOTH, Smoothness
 
 Array = jax.Array
 # (p, q, c) -> (T, its derivative in c)
@@ -26,7 +27,7 @@ Moments = Callable[[Array, Array, Array], tuple[Array, Array]]
 def elementwise(
     fn: Callable[[Array], Array],
     moments: Moments,
-    smoothness: Smoothness | None = None,
+    smoothness: Smoothness = SMOOTH,
     before: Callable[[Kernel], None] | None = None,
 ) -> Layer:
     """Build a nonlinear layer.
@@ -34,7 +35,7 @@ def elementwise(
     Args:
         fn: The nonlinearity, on arrays.
         moments: ``moments(p, q, c) -> (T, dT/dc)``; arrays that broadcast.
-        smoothness: Derivatives that exist at coincident inputs; None for all.
+        smoothness: Derivatives that exist at coincident inputs; all by default.
         before: Called on the kernel that comes in, to check it further.
     """
 
@@ -64,6 +65,8 @@ def require_gaussian(k: Kernel) -> None:
 
 def transform(k: Kernel, moments: Moments) -> Kernel:
     """Apply a nonlinearity to all covariances of `k`."""
+    if k.cov2 is None:
+        k = k.replace(nngp=_with_own(k))
     # Without a barrier the compiler evaluates a layer again in each of its consumers:
     # a deep network compiles for long, and its angles are computed several times.
     k = jax.lax.optimization_barrier(k)
@@ -82,3 +85,16 @@ def transform(k: Kernel, moments: Moments) -> Kernel:
         cov2=None if k.cov2 is None else of(k.cov2, n_self, var2, var2)[0],
         is_gaussian=False,
     )
+
+
+def _with_own(k: Kernel) -> Array:
+    """Return the covariances of one batch, those of a sample with itself from `cov1`.
+
+    The two are equal but for rounding, which grows by the same factor in each layer as
+    gradients do: in a deep chaotic network samples would drift away from themselves.
+    """
+    if not k.diagonal_batch:
+        return k.cov1
+    same = jnp.eye(k.cov1.shape[0], dtype=bool)
+    same = same.reshape(same.shape + (1,) * (k.nngp.ndim - 2))
+    return jnp.where(same, k.cov1[:, None], k.nngp)

@@ -14,7 +14,7 @@ from jax_md.wide.stax.elementwise.angular import (
 )
 from jax_md.wide.stax.elementwise.layer import elementwise
 from jax_md.wide.stax.requirements import Layer, layer, supports_masking
-from jax_md.wide.stax.smoothness import Smoothness
+from jax_md.wide.stax.smoothness import SMOOTH, Smoothness
 
 Array = jax.Array
 
@@ -32,7 +32,7 @@ def _abrelu(
         jump = (b - a) ** 2 / (2 * jnp.pi)
         return jump * u1 + a * b * c, jump * u0 + a * b
 
-    smoothness = Smoothness(1, 0, name) if a != b else None
+    smoothness = Smoothness(1, 0, name) if a != b else SMOOTH
     init_fn, apply_fn, kernel_fn = elementwise(fn, moments, smoothness)
     if not do_stabilize:
         return init_fn, apply_fn, kernel_fn

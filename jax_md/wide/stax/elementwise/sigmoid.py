@@ -15,10 +15,15 @@ from jax_md.wide.stax.requirements import Layer, layer, supports_masking
 Array = jax.Array
 
 
+def _at_least_one(x: Array) -> Array:
+    """Bound what is above one unless `c` exceeds a variance by grown rounding."""
+    return jnp.where(x > 1, x, jnp.ones((), x.dtype))
+
+
 def _erf_moments(a: float, b: float, c0: float):
     def moments(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
         k = 2 * b * b
-        root = jnp.sqrt(1 + k * (p + q) + k * k * (p * q - c * c))
+        root = jnp.sqrt(_at_least_one(1 + k * (p + q) + k * k * (p * q - c * c)))
         T = a * a * (2 / jnp.pi) * jnp.arctan(k * c / root) + c0 * c0
         return T, (a * a * 2 * k / jnp.pi) / root
 
@@ -80,7 +85,7 @@ def Gelu(approximate: bool = False) -> Layer:
         return jax.nn.gelu(x, approximate=approximate)
 
     def moments(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
-        square = 1 + p + q + (p * q - c * c)
+        square = _at_least_one(1 + p + q + (p * q - c * c))
         root = jnp.sqrt(square)
         turn = jnp.arctan(c / root) / (2 * jnp.pi)
         outer = (1 + p) * (1 + q)

@@ -1,0 +1,105 @@
+"""Kernels of wide networks through the interface of neural-tangents.
+
+Run in neural-tangents' environment this measures neural-tangents; run with this project
+on the path it measures `jax_md.wide`, since the same calls work in both.
+
+Networks have ReLU layers, `W_std` 1.5 and `b_std` 0.05, of width 512, on images 8 x 8:
+
+* ``fcn``: `depth` hidden layers on the 64 pixels.
+* ``flatten``: `depth` convolutions 3 x 3, the pixels flattened.
+* ``pool``: `depth` convolutions 3 x 3, the mean over pixels.
+"""
+
+import importlib.metadata
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from protocol import peak_memory, serve
+
+try:
+    import neural_tangents as nt  # pyright: ignore[reportMissingImports]
+    from neural_tangents import stax  # pyright: ignore[reportMissingImports]
+
+    VERSION = importlib.metadata.version("neural-tangents")
+except ImportError:
+    from jax_md import wide as nt
+    from jax_md.wide import stax
+
+    VERSION = "this project"
+
+GET = ("nngp", "ntk")
+FEW = 16
+problems: dict = {}
+
+
+def network(kind: str, depth: int):
+    """Return the kernel function of a network."""
+    hidden = []
+    for _ in range(depth):
+        if kind == "fcn":
+            hidden.append(stax.Dense(512, W_std=1.5, b_std=0.05))
+        else:
+            conv = stax.Conv(512, (3, 3), padding="SAME", W_std=1.5, b_std=0.05)
+            hidden.append(conv)
+        hidden.append(stax.Relu())
+    if kind == "fcn":
+        return stax.serial(stax.Flatten(), *hidden, stax.Dense(1))[2]
+    pool = stax.GlobalAvgPool() if kind == "pool" else stax.Flatten()
+    return stax.serial(*hidden, pool, stax.Dense(1))[2]
+
+
+def info() -> dict:
+    return {"version": VERSION, "jax": jax.__version__, "devices": len(jax.devices())}
+
+
+def prepare(
+    name: str,
+    images: str,
+    n1: int,
+    n2: int | None,
+    kind: str,
+    depth: int,
+    block: int,
+    devices: int = 0,
+) -> dict:
+    """Compile the kernel of ``n1`` images with themselves, or with ``n2`` others.
+
+    A positive ``block`` goes through `batch`, with so many ``devices``. The baseline of
+    memory is after the same for a few images, so that it holds the compiler.
+    """
+    data = np.load(images)["images"][..., None] / 16
+    kernel_fn = network(kind, depth)
+
+    def problem(n1, n2, block):
+        x1 = jnp.asarray(data[:n1], jnp.float32)
+        x2 = None if n2 is None else jnp.asarray(data[n1 : n1 + n2], jnp.float32)
+        if block:
+            batched = nt.batch(kernel_fn, batch_size=block, device_count=devices)
+            return lambda: jax.block_until_ready(tuple(batched(x1, x2, GET)))
+        compiled = jax.jit(lambda a, b: tuple(kernel_fn(a, b, GET)))
+        return lambda: jax.block_until_ready(compiled(x1, x2))
+
+    few = FEW * max(devices, 1)
+    problem(few, None if n2 is None else few, FEW // 2 if block else 0)()
+    baseline = peak_memory()
+    problems[name] = problem(n1, n2, block)
+    start = time.perf_counter()
+    nngp, ntk = problems[name]()
+    first = time.perf_counter() - start
+    return {
+        "first_call_s": first,
+        "baseline_bytes": baseline,
+        "samples": [np.asarray(k[:3, -3:], float).tolist() for k in (nngp, ntk)],
+    }
+
+
+def run(name: str) -> dict:
+    start = time.perf_counter()
+    problems[name]()
+    return {"seconds": time.perf_counter() - start}
+
+
+if __name__ == "__main__":
+    serve({"info": info, "prepare": prepare, "run": run})

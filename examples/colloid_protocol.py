@@ -1,0 +1,166 @@
+r"""Drag a colloid from here to there in a given time with the least work.
+
+    python examples/colloid_protocol.py [--output FOLDER] [--smoke]
+
+A colloid diffuses in a harmonic trap of stiffness k whose center l(t) goes from 0 to L
+in the time T. The work done is that of moving the trap, dW = -k (x - l) dl, and its
+mean is a functional of the protocol l(t). With friction z and mean position u(t), the
+equation of motion z u' = k (l - u) turns the mean work into
+
+    <W> = z \int_0^T u'^2 dt + k (L - u(T))^2 / 2
+
+where the last term is a jump of the trap at the end. The integral is least for constant
+speed, u = u(T) t / T, and then over the end point for u(T) = L k T / (k T + 2 z):
+
+    <W> = k L^2 / (2 + k T / z)
+
+The trap itself is z u' / k ahead of the particle. So the best protocol jumps by
+L / (2 + k T / z) at the start, moves at constant speed, and jumps by the same at the
+end. Here nothing of this is told to the program: it simulates Brownian paths, measures
+the work along each, and follows the gradient through the simulation.
+
+Source: T. Schmiedl, U. Seifert, Phys. Rev. Lett. 98, 108301 (2007).
+"""
+
+import argparse
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jax_md import adjoint, simulate, space
+
+STIFFNESS, FRICTION, KT, DISTANCE, TIME, STEPS = 1.0, 1.0, 1.0, 2.0, 2.0, 80
+DT = TIME / STEPS
+OPTIMUM = STIFFNESS * DISTANCE**2 / (2 + STIFFNESS * TIME / FRICTION)
+JUMP = DISTANCE / (2 + STIFFNESS * TIME / FRICTION)
+
+
+def trap(x, center):
+    """Energy of the colloid in the trap."""
+    return STIFFNESS * jnp.sum((x - center) ** 2) / 2
+
+
+def work(protocol, key):
+    """Work along one Brownian path, for the trap at ``protocol[k]`` in the k-th step.
+
+    The trap starts at 0 and ends at the distance: it jumps to ``protocol[0]`` before
+    the first step and from ``protocol[-1]`` after the last.
+    """
+    init, step = simulate.brownian(trap, space.free()[1], DT, KT, gamma=FRICTION)
+    start, walk = jax.random.split(key)
+    x = jnp.sqrt(KT / STIFFNESS) * jax.random.normal(start, (1, 1))  # equilibrium
+
+    def move(state_and_work, centers):
+        state, done = state_and_work
+        old, new = centers
+        done = done + trap(state.position, new) - trap(state.position, old)
+        return (step(state, center=new), done), None
+
+    before = jnp.concatenate([jnp.zeros(1), protocol[:-1]])
+    carry = (init(walk, x), jnp.zeros(()))
+    (state, done), _ = jax.lax.scan(move, carry, (before, protocol))
+    last = trap(state.position, DISTANCE) - trap(state.position, protocol[-1])
+    return done + last
+
+
+def draw(result: dict, path: Path) -> None:
+    """Draw the protocols and the work while it was learned."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    time = np.linspace(0, TIME, STEPS + 1)
+    best = np.linspace(JUMP, DISTANCE - JUMP, STEPS)
+    for name, protocol, style in (
+        ("constant speed, the start", result["start"], "0.6"),
+        ("learned", result["protocol"], "tab:blue"),
+        ("optimum", best, "k--"),
+    ):
+        values = np.concatenate([[0], protocol, [DISTANCE]])
+        edges = np.concatenate([time[:1], time])
+        left.step(edges, values, style, where="post", label=name)
+    left.set(title="Protocol", xlabel="time", ylabel="center of the trap")
+    left.legend(frameon=False)
+    right.plot(*zip(*result["works"], strict=True), "o-", label="mean of 20,000 paths")
+    right.axhline(OPTIMUM, color="k", linestyle="--", label="optimum")
+    right.set(title="Work", xlabel="update", ylabel="work")
+    right.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main(smoke: bool = False, output: str | Path = "output/colloid_protocol") -> dict:
+    """Learn the protocol.
+
+    Args:
+        smoke: Whether to take few paths and updates.
+        output: Folder for the figure.
+
+    Returns:
+        The numbers that are printed, with standard errors.
+    """
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    paths, updates = (256, 100) if smoke else (256, 400)
+    start = protocol = jnp.linspace(0, DISTANCE, STEPS + 2)[1:-1]
+
+    @jax.jit
+    def gradient(protocol, key):
+        return adjoint.pathwise_gradient(
+            work, lambda _, done: done, protocol, jax.random.split(key, paths)
+        )
+
+    @jax.jit
+    def measure(protocol):
+        keys = jax.random.split(jax.random.key(99), 20_000)
+        done = jax.vmap(work, (None, 0))(protocol, keys)
+        # A trap that is moved keeps its free energy, so Jarzynski's average is one.
+        free = jnp.mean(jnp.exp(-done / KT))
+        return jnp.mean(done), jnp.std(done) / jnp.sqrt(len(done)), free
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.05, updates))
+    moments, works = optimizer.init(protocol), []
+    for i in range(updates):
+        if i % (updates // 20) == 0:
+            works.append((i, float(measure(protocol)[0])))
+        _, slope = gradient(protocol, jax.random.key(i))
+        change, moments = optimizer.update(slope.value, moments)
+        protocol = optax.apply_updates(protocol, change)
+
+    before, after = measure(start), measure(protocol)
+    works.append((updates, float(after[0])))
+    result = {
+        "optimum": OPTIMUM,
+        "work before": float(before[0]),
+        "work": float(after[0]),
+        "error": float(after[1]),
+        "jarzynski": float(after[2]),
+        "jump of the optimum": JUMP,
+        "first jump": float(protocol[0]),
+        "last jump": float(DISTANCE - protocol[-1]),
+        "start": np.asarray(start),
+        "protocol": np.asarray(protocol),
+        "works": works,
+    }
+    print(f"constant speed  work {result['work before']:.4f}")
+    print(f"learned         work {result['work']:.4f} +- {result['error']:.4f}")
+    print(f"analytic optimum     {OPTIMUM:.4f}")
+    print(
+        f"jumps {result['first jump']:.3f} and {result['last jump']:.3f}, "
+        f"optimum {JUMP:.3f}"
+    )
+    print(f"<exp(-W / kT)> = {result['jarzynski']:.3f}, should be 1")
+    draw(result, output / "protocol.png")
+    return result
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default="output/colloid_protocol")
+    parser.add_argument("--smoke", action="store_true", help="small and short")
+    options = parser.parse_args()
+    main(options.smoke, options.output)
