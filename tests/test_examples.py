@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from examples import quickstart, recover_force_field
+from examples import bubble_raft, jamming, quickstart, recover_force_field
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,52 @@ def test_quickstart_gradient_is_right(quick):
 def test_quickstart_writes(quick):
     for name in ("copper.h5", "copper.csv", "copper.checkpoint", "copper.png"):
         assert (quick[1] / name).stat().st_size > 0, name
+
+
+@pytest.fixture(scope="module")
+def raft(tmp_path_factory):
+    output = tmp_path_factory.mktemp("bubble_raft")
+    return bubble_raft.main(smoke=True, output=output), output
+
+
+def check_ways(ways, tolerance):
+    exact = ways["implicit"]
+    for name in ("positions fixed", "unrolled", "differences"):
+        assert ways[name]["energy"] == pytest.approx(exact["energy"], rel=1e-6), name
+    # A pressure does see the discs move, which positions that are held leave out.
+    for name in ("unrolled", "differences"):
+        pressure = ways[name]["pressure"]
+        assert pressure == pytest.approx(exact["pressure"], rel=tolerance), name
+    assert abs(ways["positions fixed"]["pressure"] / exact["pressure"] - 1) > 0.1
+
+
+def test_bubble_raft_has_one_gradient(raft):
+    check_ways(raft[0]["ways"], 1e-2)  # 400 steps of FIRE leave so much
+    assert 0.05 < min(raft[0]["energy"]) < max(raft[0]["energy"]) < 1
+    path = raft[0]["path"]
+    assert len(path) == 5 and path[-1] > path[0] and raft[0]["slope"][1] > 0
+    assert len(raft[0]["rafts"]) == 3
+    assert (raft[1] / "bubble_raft.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_bubble_rafts_are_frustrated_most_at_four_fifths(tmp_path):
+    result = bubble_raft.main(output=tmp_path)
+    E, slope = np.array(result["energy"]), np.array(result["slope"])
+    assert 0.75 <= result["peak"] <= 0.85
+    assert np.all((0.4 < E) & (E < 0.65)) and np.argmin(E) == len(E) - 1
+    assert np.all(slope[:8] > 0) and np.all(slope[-4:-1] < 0)
+    assert 0.75 <= result["path"][-1] <= 0.87
+    check_ways(result["ways"], 1e-4)
+
+
+@pytest.mark.slow
+def test_jamming_designs_a_packing():
+    result = jamming.main(smoke=True)
+    slopes = result["slopes"]
+    assert slopes["implicit"] == pytest.approx(slopes["difference"], rel=1e-4)
+    assert result["history"][-1] == pytest.approx(result["wanted"], rel=1e-3)
+    assert result["change"] < 0.1
 
 
 @pytest.mark.slow
