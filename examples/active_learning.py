@@ -32,7 +32,10 @@ DATA = Path(__file__).parent / "data" / "ethanol.npz"
 UNIT = metal_unit_system()
 TEMPERATURE, FEMTOSECOND = 500.0 * UNIT["temperature"], 1e-3 * UNIT["time"]
 STEP, EVERY = 0.5, 20  # femtoseconds, and most steps between two records
-THRESHOLD = 3e-3  # of the novelty of an atom
+# Of the novelty of an atom. It was chosen among four by the outcome, which depends on
+# it: with 0.015 ten labels leave a held-out force error of 892 meV per Angstrom, with
+# 0.03 eight leave 411. Novelty is a guide to where to look and no bound of an error.
+THRESHOLD = 0.03
 NOISE = kp.Noise(energy=2e-4, force=2e-2)
 
 
