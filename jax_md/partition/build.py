@@ -19,7 +19,7 @@ from jaxtyping import Array
 from .grid import Grid, Runs, Sorted, runs, sort_particles
 from .kernels import Kernels
 from .lanes import TooWide, split
-from .sweep import Rows, in_parallel, take
+from .sweep import Rows, heavy, in_parallel, take
 
 # Lanes of one block: long enough for threads to share the popping of bits.
 BLOCK = 131072
@@ -203,18 +203,18 @@ class _Search:
             word = word & (word - jnp.uint32(1))
             empty = word == 0
             hop, rest = _pop_first(left, total)
-            at = lax.optimization_barrier(_heavy(jnp.where(empty, hop, at)))
+            at = lax.optimization_barrier(heavy(jnp.where(empty, hop, at)))
             left = [
-                _heavy(jnp.where(empty, a, b)) for a, b in zip(rest, left, strict=True)
+                heavy(jnp.where(empty, a, b)) for a, b in zip(rest, left, strict=True)
             ]
             word = jnp.where(empty, take(padded, at * size + lane), word)
-            word = lax.optimization_barrier(_heavy(word))
+            word = lax.optimization_barrier(heavy(word))
             turn, column = (at // columns, at % columns) if total > columns else (0, at)
             begin = where.begin(jnp.minimum(column, columns - 1))
             found = word != 0
             place = begin + turn * window + _lowest(word)
             q = take(self.member, jnp.where(found, place, 0))
-            row = lax.optimization_barrier(_heavy(jnp.where(found, q, self.n)))
+            row = lax.optimization_barrier(heavy(jnp.where(found, q, self.n)))
             rows = lax.dynamic_update_slice_in_dim(rows, row[None], k, 0)
             return rows, left, word, at
 
@@ -222,19 +222,6 @@ class _Search:
         start = (rows, _filled(words), none, jnp.full(size, total, jnp.int32))
         turns = jnp.minimum(jnp.max(count), slots)
         return lax.fori_loop(0, turns, pop, start)[0]
-
-
-def _heavy(x: Array) -> Array:
-    """The same integers, in a way that makes their kernel worth two threads.
-
-    XLA's CPU backend shares a kernel among threads by the operations it counts, and an
-    access to memory it counts for little. These operations cancel when the kernel is
-    compiled.
-    """
-    masks = np.arange(1, 32, dtype=np.uint32) * np.uint32(0x9E3779B1)
-    for mask in (*masks, np.bitwise_xor.reduce(masks)):
-        x = x ^ mask.astype(x.dtype)
-    return x
 
 
 def _lowest(word: Array) -> Array:

@@ -58,6 +58,19 @@ def in_parallel(counter: Array) -> Array:
     return lax.sort(jnp.stack([counter, counter + 1]))[0]
 
 
+def heavy(x: Array) -> Array:
+    """The same integers, in a way that makes their kernel worth several threads.
+
+    XLA's CPU backend shares a kernel among threads by the operations it counts, and an
+    access to memory it counts for little. These operations cancel when the kernel is
+    compiled.
+    """
+    masks = np.arange(1, 32, dtype=np.uint32) * np.uint32(0x9E3779B1)
+    for mask in (*masks, np.bitwise_xor.reduce(masks)):
+        x = x ^ mask.astype(x.dtype)
+    return x
+
+
 def element(x: Any) -> jax.ShapeDtypeStruct:
     """Shape and dtype of the entry of one particle."""
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
@@ -243,7 +256,7 @@ class _Sweep:
 
         own = [cut(v) for v in self.layout.own]
         longest = jnp.max(cut(self.rows.count))
-        groups = min(-(-TURN // (size * depth)), self.capacity // depth)
+        groups = max(1, min(TURN // (size * depth), self.capacity // depth))
         width = groups * depth
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
@@ -270,7 +283,7 @@ class _Sweep:
         # Where the last turn reaches back, its first slots were there before.
         valid = (j < self.n) & (at + jnp.arange(width)[:, None] >= first)
         own = [v[None] for v in own]
-        y = [take(v, j) for v in self.others]
+        y = [take(v, heavy(j)) for v in self.others]
         terms = self.layout.terms(own, y, [cut(v) for v in self.layout.edges], j.shape)
         if self.masked:
             valid &= terms[-1]
