@@ -256,7 +256,8 @@ class _Sweep:
 
         own = [cut(v) for v in self.layout.own]
         longest = jnp.max(cut(self.rows.count))
-        groups = max(1, min(TURN // (size * depth), self.capacity // depth))
+        # Of few particles, half of the slots: their vectors are most of the memory.
+        groups = max(1, min(TURN // (size * depth), self.capacity // (2 * depth)))
         width = groups * depth
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
