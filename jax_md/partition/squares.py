@@ -61,9 +61,9 @@ class _Value:
         return self._square
 
     def power(self, n: int) -> Any:
-        """The value to a whole power."""
+        """The value to a whole power, of two or more either way."""
         half, odd = divmod(abs(n), 2)
-        out = lax.integer_pow(self.square, half) if half else jnp.ones_like(self.value)
+        out = lax.integer_pow(self.square, half)
         out = out * self.value if odd else out
         return 1 / out if n < 0 else out
 
