@@ -297,10 +297,6 @@ class _Sweep:
         return [kept(x) for x in terms]
 
 
-def _over_slots(terms: list[Array], width: int) -> list[Array]:
-    return [jnp.sum(x, axis=0, dtype=x.dtype) for x in terms] if width > 1 else terms
-
-
 def _sum_together(terms: list[Array]) -> list[Array]:
     """Sums over the second axis, as the results of one kernel.
 
