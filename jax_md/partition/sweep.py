@@ -21,9 +21,9 @@ from jaxtyping import Array, Int
 from .kernels import Kernels
 from .lanes import WIDEST, Lanes, TooWide, join, object_array, split, structs
 
-# Pairs that one turn of the loop over slots should work on: few enough for vectors of
-# them to stay in the caches, and no fewer than XLA's CPU backend needs to share a
-# vector among threads, which is 512 kB.
+# Pairs that one turn of the loop over slots works on, or numbers of feature vectors:
+# few enough for vectors of them to stay in the caches, and no fewer than XLA's CPU
+# backend needs to share a vector among threads, which is 512 kB.
 TURN = 131072
 # Slots that are added up while in registers, and the operations that the code of their
 # sum may have; beyond, the compiler would not unroll it into vector instructions.
@@ -152,7 +152,7 @@ class _Components:
         self.edges = [p for x in edges for p in split(x, 2).parts.flat]
         shapes = [x.shape[1:] for x in nodes] * 2 + [x.shape[2:] for x in edges]
         self.kernels = Kernels(closed, shapes, len(self.own), store=not dense)
-        self.operations = self.kernels.operations
+        self.operations, self.breadth = self.kernels.operations, 1
 
     def terms(self, x: list, y: list, e: list, lanes: tuple[int, ...]) -> list[Array]:
         x = [jnp.broadcast_to(v, lanes) for v in x]
@@ -181,6 +181,8 @@ class _Mapped:
         self.own = [take(x, rows.order) for x in nodes]
         self.edges = list(edges)
         self.operations = UNROLLED
+        entries = [*(x.shape[1:] for x in nodes), *self.shapes]
+        self.breadth = max(int(np.prod(shape)) for shape in entries)
 
     def terms(self, x: list, y: list, e: list, lanes: tuple[int, ...]) -> list[Array]:
         axes = (0,) * (2 * len(x) + len(e)) + (None,) * len(self.params)
@@ -223,7 +225,7 @@ class _Sweep:
             sums = [jnp.sum(x, axis=0, dtype=x.dtype) for x in sums]
             return self.layout.collect(sums, self.rows.inverse)
         depth = min(self.depth(), self.capacity)
-        size = min(n, TURN // depth)
+        size = min(n, max(1, TURN // (depth * self.layout.breadth)))
         blocks = -(-n // size)
         if blocks * size > 1.1 * n:
             # Rather fewer blocks than a last one that mostly repeats.
@@ -256,8 +258,9 @@ class _Sweep:
 
         own = [cut(v) for v in self.layout.own]
         longest = jnp.max(cut(self.rows.count))
+        pairs = TURN // self.layout.breadth
         # Of few particles, half of the slots: their vectors are most of the memory.
-        groups = max(1, min(TURN // (size * depth), self.capacity // (2 * depth)))
+        groups = max(1, min(pairs // (size * depth), self.capacity // (2 * depth)))
         width = groups * depth
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
