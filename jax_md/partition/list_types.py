@@ -94,7 +94,7 @@ class NeighborList:
             return self.edited_idx
         rows = dense_view(self.rows_, itself=not self.mask_self)
         if self.format is Dense:
-            return rows
+            return rows[:, : self.max_occupancy]
         return pair_view(rows, self.max_occupancy, self.is_ordered)
 
     @property

@@ -42,7 +42,7 @@ from .geometry import (
 )
 from .grid import Grid, make_grid
 from .list_types import NeighborList, NeighborListFns
-from .sweep import Rows
+from .sweep import DEPTH, Rows
 from .views import dense_view, pack_rows
 
 MaskFn = Callable[[Array], Array]
@@ -280,6 +280,8 @@ def neighbor_list(
             capacity = max(
                 0, min(capacity, n * most // (1 + (format is OrderedSparse)))
             )
+        if slots > DEPTH:  # whole groups, of which sums are made
+            slots = -(-slots // DEPTH) * DEPTH
         room = make_room(n, built, grid)._replace(slots=max(slots, 0))
         cells = None if disable_cell_list else plain_cells(basis, radius, d)
         rows = resize(built.rows, room.slots)

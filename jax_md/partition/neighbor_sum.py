@@ -10,56 +10,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
 from jax_md.util import high_precision_sum
 
-from .lanes import structs
+from .pair_program import trace
 from .plain import pair_terms
-from .primitives import neighbor_sum_p, neighbor_total_p
-from .squares import from_squares
-from .sweep import Rows, element, take
-
-_flatten = jax.tree_util.tree_flatten
-
-
-class _Traced:
-    """A user's function of a pair, as one of flat lists that closes over nothing.
-
-    Whatever tracer it closed over (a box, a parameter) becomes one more parameter.
-    """
-
-    def __init__(self, fn: Callable, nodes: Any, edges: Any, params: Any):
-        a, self.a_tree = _flatten(nodes)
-        e, self.e_tree = _flatten(edges)
-        t, self.t_tree = _flatten(params)
-        self.out_tree: Any = None
-        self.nodes = [jnp.asarray(x) for x in a]
-        self.edges = [jnp.asarray(x) for x in e]
-        own = [jnp.asarray(x) for x in t]
-        one = [element(x) for x in self.nodes]
-        edge = [jax.ShapeDtypeStruct(x.shape[2:], x.dtype) for x in self.edges]
-        given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in own]
-
-        def flat(x: list, y: list, e: list, t: list) -> list:
-            args = (self.a_tree.unflatten(x), self.a_tree.unflatten(y))
-            args = (*args, self.t_tree.unflatten(t))
-            out = fn(*args, self.e_tree.unflatten(e)) if self.edges else fn(*args)
-            leaves, self.out_tree = _flatten(out)
-            return [jnp.asarray(v) for v in leaves]
-
-        closed = jax.make_jaxpr(flat)(one, one, edge, given)
-        self.out_avals = structs(closed.out_avals)
-        closed = from_squares(closed)
-        n_t, jaxpr = len(own), closed.jaxpr
-        self.params = [*own, *(jnp.asarray(c) for c in closed.consts)]
-
-        def call(x: list, y: list, e: list, t: list) -> list:
-            body = jaxpr_as_fun(ClosedJaxpr(jaxpr, t[n_t:]))
-            return body(*x, *y, *e, *t[:n_t])
-
-        self.call = call
+from .sum_primitive import neighbor_sum_p
+from .sweep import Rows, take
+from .total_primitive import neighbor_total_p
 
 
 def _check_nodes(nodes: Any, n: int) -> None:
@@ -71,19 +30,6 @@ def _check_nodes(nodes: Any, n: int) -> None:
                 f"{jax.tree_util.keystr(path) or 'the root'}. Pass values that all "
                 "pairs share through `params`."
             )
-
-
-def _trace_mask(mask: Callable | None, traced: _Traced) -> Callable | None:
-    if mask is None:
-        return None
-    k = len(traced.nodes)
-
-    def flat(x: list, y: list, e: list, t: list) -> list:
-        args = (traced.a_tree.unflatten(x[:k]), traced.a_tree.unflatten(y[:k]))
-        keep = mask(*args, traced.e_tree.unflatten(e)) if traced.edges else mask(*args)
-        return [jnp.asarray(keep)]
-
-    return flat
 
 
 def _slot_edges(edges: Any, neighbors: Any, rows: Rows) -> Any:
@@ -154,15 +100,15 @@ def neighbor_sum(
     if rows is None:
         return _directed_sum(fn, nodes, params, neighbors, edges, mask)
     arranged = None if edges is None else _slot_edges(edges, neighbors, rows)
-    traced = _Traced(fn, nodes, arranged, params)
+    traced = trace(fn, nodes, arranged, params, mask)
     out = neighbor_sum_p.bind(
         *traced.nodes,
         *traced.edges,
         *traced.params,
         *rows,
         f=traced.call,
-        sizes=(len(traced.nodes), len(traced.edges), len(traced.params)),
-        mask=_trace_mask(mask, traced),
+        sizes=traced.sizes,
+        mask=traced.mask,
         symmetric=bool(symmetric),
     )
     return traced.out_tree.unflatten(out)
@@ -206,13 +152,13 @@ def neighbor_total(
         )
         return total if neighbors.is_ordered else total / 2
     arranged = None if edges is None else _slot_edges(edges, neighbors, rows)
-    traced = _Traced(fn, nodes, arranged, params)
-    if len(traced.out_avals) != 1 or traced.out_avals[0].shape != ():
+    traced = trace(fn, nodes, arranged, params, mask)
+    if [o.shape for o in traced.results] != [()]:
         raise ValueError(
             "`fn` of a neighbor total must return one scalar per pair; got shapes "
-            f"{[o.shape for o in traced.out_avals]}. Use `neighbor_sum` for more."
+            f"{[o.shape for o in traced.results]}. Use `neighbor_sum` for more."
         )
-    sizes = (len(traced.nodes), len(traced.edges), len(traced.params))
+    sizes = traced.sizes
     (total,) = neighbor_total_p.bind(
         *traced.nodes,
         *traced.edges,
@@ -223,7 +169,7 @@ def neighbor_total(
         given=(),
         wrt=(False,) * (sizes[0] + sizes[2]),
         value=True,
-        mask=_trace_mask(mask, traced),
+        mask=traced.mask,
     )
     return total
 
@@ -241,7 +187,7 @@ def _directed_sum(fn, nodes, params, neighbors, edges, mask, ordered=False):
             "a masked or edited list of format OrderedSparse holds each pair once and "
             "has no sum per particle; use format Dense or Sparse."
         )
-    traced = _Traced(fn, nodes, None, params)
+    traced = trace(fn, nodes, None, params, mask)
     n = neighbors.n
     flat_valid = valid.reshape(-1)
     donor = jnp.argmax(flat_valid)
@@ -260,7 +206,7 @@ def _directed_sum(fn, nodes, params, neighbors, edges, mask, ordered=False):
         [],
         traced.params,
         valid,
-        _trace_mask(mask, traced),
+        traced.mask,
         total,
     )
     return traced.out_tree.unflatten(out)

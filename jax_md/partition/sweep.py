@@ -204,12 +204,8 @@ class _Sweep:
     """The loops, for either layout of the values."""
 
     def __init__(self, layout: Any, rows: Rows, mask: PairFn | None, dense: bool):
-        self.layout, self.rows, self.masked, self.dense = (
-            layout,
-            rows,
-            mask is not None,
-            dense,
-        )
+        self.layout, self.rows, self.dense = layout, rows, dense
+        self.masked = mask is not None
         self.capacity, self.n = rows.slots.shape
         # The sentinel reads one more entry: any, since what comes of it is dropped.
         self.others = [jnp.concatenate([v, v[:1]]) for v in layout.own]
@@ -259,18 +255,24 @@ class _Sweep:
         own = [cut(v) for v in self.layout.own]
         longest = jnp.max(cut(self.rows.count))
         pairs = TURN // self.layout.breadth
-        # Of few particles, half of the slots: their vectors are most of the memory.
-        groups = max(1, min(pairs // (size * depth), self.capacity // (2 * depth)))
+        # Of few particles, half of the slots: their vectors are most of the memory. The
+        # last turn reaches back by whole groups, so that these do not depend on the
+        # capacity, nor does any bit of the sum.
+        groups = 1
+        if self.capacity % depth == 0:
+            most = min(pairs // (size * depth), self.capacity // (2 * depth))
+            groups = max(1, most)
         width = groups * depth
 
         def body(turn: Array, sums: list[Array]) -> list[Array]:
             part = self.turn(own, start, size, in_parallel(turn) * width, width)
             part = _sum_together([x.reshape(groups, depth, *x.shape[1:]) for x in part])
-            return [s + p for s, p in zip(sums, part, strict=True)]
+            for g in range(groups):
+                sums = [s + p[g] for s, p in zip(sums, part, strict=True)]
+            return sums
 
         turns = lax.div(longest + (width - 1), jnp.asarray(width, longest.dtype))
-        sums = lax.fori_loop(0, turns, body, self.layout.accumulators(groups, size))
-        return [jnp.sum(s, axis=0, dtype=s.dtype) for s in sums]
+        return lax.fori_loop(0, turns, body, self.layout.accumulators(size))
 
     def turn(
         self, own: list[Array], start: Any, size: int, first: Any, width: int
