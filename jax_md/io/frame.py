@@ -1,6 +1,7 @@
 """One frame of a trajectory, and how it is taken from the state of a simulation."""
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,3 +142,15 @@ def refuse_step_back(step: int, last: int | None) -> None:
             f"steps must increase from frame to frame; step {step} came after {last}. "
             "After a restart call `writer.truncate(step)` with the step it starts from."
         )
+
+
+def checked_path(path: str | Path, mode: str) -> Path:
+    """Check the path and mode of a writer."""
+    path = Path(path)
+    if mode not in ("w", "x", "a"):
+        raise ValueError(f"`mode` must be 'w', 'x' or 'a'; got {mode!r}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} of `path` does not exist.")
+    if mode == "x" and path.exists():
+        raise FileExistsError(f"{path} exists; use `mode='a'` or 'w'.")
+    return path

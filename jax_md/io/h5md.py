@@ -7,9 +7,6 @@ number of complete frames, and readers look no further. The file is made under a
 name and renamed, and frames are appended in HDF5's single-writer-multiple-readers mode:
 metadata then reach the file in an order that leaves it readable at any moment.
 
-H5MD has lattice vectors as rows of ``edges``; `_rows` and `_columns` are where that
-meets the columns of this package.
-
 Source:
     P. de Buyl, P. H. Colberg, F. Höfling, Comput. Phys. Commun. 185, 1546 (2014),
     doi:10.1016/j.cpc.2014.01.018.
@@ -23,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from ._extras import need
-from .frame import Extract, Frame, refuse_step_back
+from .frame import Extract, Frame, checked_path, refuse_step_back
+from .h5md_layout import elements, is_open_for_writing, make_elements, rows_of
+from .h5md_source import H5MDSource
 
-CHUNK_BYTES = 2**16  # of one chunk; a frame rewrites the chunk that it is in
 LIBVER = ("v110", "v110")  # the oldest format that knows single-writer mode
 COPIED_FRAMES = 64
 
@@ -171,7 +169,7 @@ class H5MDWriter:
             box.attrs["dimension"] = d
             box.attrs["boundary"] = boundary.astype("S8")
             if fixed_box and frame.box is not None:
-                box["edges"] = _rows(frame.box)
+                box["edges"] = rows_of(frame.box)
             for name, value in self._static.items():
                 if value is not None:
                     particles[name] = np.broadcast_to(np.asarray(value).squeeze(), (n,))
@@ -229,127 +227,6 @@ class H5MDWriter:
                 )
 
 
-class H5MDSource:
-    """The reading side; see `Trajectory`."""
-
-    def __init__(self, path: Path, group: str | None):
-        h5py = need("h5py", "reading H5MD")
-        self.file = _open_for_reading(h5py, path)
-        groups = list(self.file.get("particles", ()))
-        if group is None and len(groups) == 1:
-            group = groups[0]
-        if group is None or group not in groups:
-            self.file.close()
-            raise ValueError(
-                f"`group` must be one of the particles groups of {path}, {groups}; got "
-                f"{group!r}."
-                if groups
-                else f"{path} is an HDF5 file without `/particles`: no H5MD trajectory."
-            )
-        self.group = group
-        particles = self.file[f"particles/{group}"]
-        self._found, self._step, self._time = elements(self.file, group)
-        if "position" not in self._found:
-            self.file.close()
-            raise ValueError(f"{path} has no positions in group {group!r}.")
-        self.steps = _counter(self._step, len(self._found["position"]))
-        count = len(self.steps)
-        self.times = None if self._time is None else _counter(self._time, count)
-        self.static = {
-            name: particles[name][()] if name in particles else None
-            for name in ("species", "mass", "charge")
-        }
-        boundary = np.asarray(particles["box"].attrs["boundary"]).astype(str).ravel()
-        self.static["pbc"] = tuple(bool(b == "periodic") for b in boundary)
-        self._fixed = particles["box"].get("edges")
-        if isinstance(self._fixed, h5py.Group):
-            self._fixed = None
-        names = [k.removeprefix("observables/") for k in self._found if "box" not in k]
-        has_box = self._fixed is not None or "box/edges" in self._found
-        self.names = (*names, "box") if has_box else tuple(names)
-
-    def stack(self, name: str, rows: np.ndarray) -> np.ndarray | None:
-        """Read the rows of one element."""
-        if name == "box":
-            if self._fixed is not None:
-                box = _columns(self._fixed[()])
-                return np.broadcast_to(box, (len(rows), *box.shape))
-            name = "box/edges"
-        dataset = self._found.get(name, self._found.get(f"observables/{name}"))
-        if dataset is None:
-            return None
-        if len(dataset) < len(self.steps):
-            raise ValueError(
-                f"`{name}` has {len(dataset)} frames and `position` {len(self.steps)}; "
-                "only elements with the steps of the positions can be read."
-            )
-        found = _take(dataset, rows)
-        return _columns(found) if name == "box/edges" else found
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
-
-
-def checked_path(path: str | Path, mode: str) -> Path:
-    """Check the path and mode of a writer."""
-    path = Path(path)
-    if mode not in ("w", "x", "a"):
-        raise ValueError(f"`mode` must be 'w', 'x' or 'a'; got {mode!r}.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} of `path` does not exist.")
-    if mode == "x" and path.exists():
-        raise FileExistsError(f"{path} exists; use `mode='a'` or 'w'.")
-    return path
-
-
-def make_elements(
-    file: Any, group: str, shapes: dict, time: Any, compression: str | None
-) -> None:
-    """Make the growing datasets of a file, all with one step and one time."""
-    step = time_dataset = None
-    for name, (shape, dtype) in shapes.items():
-        place = file.create_group(_place(group, name))
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        frames = 1 if compression else max(1, min(1024, CHUNK_BYTES // max(1, size)))
-        place.create_dataset(
-            "value",
-            shape=(0, *shape),
-            maxshape=(None, *shape),
-            chunks=(frames, *shape),
-            dtype=dtype,
-            compression=compression if shape else None,
-        )
-        if step is None:
-            step = place.create_dataset(
-                "step", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=np.int64
-            )
-            time_dataset = place.create_dataset(
-                "time", shape=(0,), maxshape=(None,), chunks=(1024,), dtype=time
-            )
-        else:
-            place["step"], place["time"] = step, time_dataset
-
-
-def elements(file: Any, group: str) -> tuple[dict[str, Any], Any, Any]:
-    """Find the datasets of a file that grow, and the step and time of positions."""
-    found: dict[str, Any] = {}
-    particles = file[f"particles/{group}"]
-    places = {name: particles[name] for name in particles if name != "box"}
-    if "edges" in particles.get("box", ()):
-        places["box/edges"] = particles["box/edges"]
-    places |= {f"observables/{k}": v for k, v in file.get("observables", {}).items()}
-    for name, place in places.items():
-        if hasattr(place, "keys") and "value" in place and "step" in place:
-            found[name] = place["value"]
-    position = places.get("position", {})
-    return found, position.get("step"), position.get("time")
-
-
-def _place(group: str, name: str) -> str:
-    return name if name.startswith("observables/") else f"particles/{group}/{name}"
-
-
 def _values(frame: Frame, edges: bool) -> dict[str, np.ndarray]:
     found = {"position": frame.position}
     if frame.velocity is not None:
@@ -359,7 +236,7 @@ def _values(frame: Frame, edges: bool) -> dict[str, np.ndarray]:
     if edges:
         if frame.box is None:
             raise ValueError(f"the state of step {frame.step} has no box, others had.")
-        found["box/edges"] = _rows(frame.box)
+        found["box/edges"] = rows_of(frame.box)
     return found | {f"observables/{k}": v for k, v in frame.observables.items()}
 
 
@@ -396,51 +273,3 @@ def _copy(source: Any, target: Any, group: str, keep: int) -> None:
         frames = max(1, min(keep, COPIED_FRAMES))
         for first in range(0, keep, frames):
             new[first : first + frames] = old[first : min(keep, first + frames)]
-
-
-def _open_for_reading(h5py: Any, path: Path) -> Any:
-    # Single-writer mode only where it is needed: it reads a damaged part again and
-    # again, as if a writer were about to complete it.
-    try:
-        if is_open_for_writing(path):
-            return h5py.File(path, "r", libver="latest", swmr=True)
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is damaged or no HDF5 file: {error}") from error
-
-
-def is_open_for_writing(path: Path) -> bool:
-    """Whether a writer has an HDF5 file open, or was killed while it had."""
-    with open(path, "rb") as file:
-        superblock = file.read(12)
-    return len(superblock) == 12 and superblock[8] in (2, 3) and superblock[11] != 0
-
-
-def _counter(dataset: Any, count: int) -> np.ndarray:
-    if dataset.ndim == 0:  # H5MD also allows an interval
-        offset = dataset.attrs.get("offset", 0)
-        return offset + dataset[()] * np.arange(count)
-    return dataset[: min(count, len(dataset))]
-
-
-def _take(dataset: Any, rows: np.ndarray) -> np.ndarray:
-    if not len(rows):
-        return np.zeros((0, *dataset.shape[1:]), dataset.dtype)
-    stride = np.diff(rows)
-    if len(rows) == 1:
-        return dataset[int(rows[0])][None]
-    if (stride == stride[0]).all() and stride[0] > 0:
-        return dataset[int(rows[0]) : int(rows[-1]) + 1 : int(stride[0])]
-    unique, inverse = np.unique(rows, return_inverse=True)  # h5py wants them sorted
-    return dataset[unique][inverse]
-
-
-def _columns(edges: Any) -> np.ndarray:
-    edges = np.asarray(edges)
-    if edges.ndim == 1:
-        return np.diag(edges)
-    return np.swapaxes(edges, -1, -2)
-
-
-def _rows(box: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(np.swapaxes(box, -1, -2))

@@ -150,7 +150,7 @@ def read_trajectory(path: str | Path, group: str | None = None) -> Trajectory:
     with open(path, "rb") as file:
         is_hdf5 = file.read(8) == HDF5_SIGNATURE
     if is_hdf5:
-        from .h5md import H5MDSource
+        from .h5md_source import H5MDSource
 
         return Trajectory(H5MDSource(path, group))
     from .xyz import XYZSource

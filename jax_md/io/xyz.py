@@ -15,8 +15,7 @@ import numpy as np
 
 from ._extras import need
 from .ase import from_ase, to_ase
-from .frame import Extract, refuse_step_back
-from .h5md import checked_path
+from .frame import Extract, checked_path, refuse_step_back
 from .structure import Structure
 
 STEP = re.compile(rb"\bstep=(-?\d+)")
