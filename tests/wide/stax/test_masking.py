@@ -89,7 +89,7 @@ def test_masked_network_is_that_of_the_cropped_inputs(name, constant):
     out = apply_fn(params, masked(FULL, constant), mask_constant=constant)
     assert isinstance(out, stax.MaskedArray)
     if name == "attention":  # embeddings belong to positions
-        noise = params[1][-1][: SIZES[0]]
+        noise = params[1][-1][:, : SIZES[0]]
         params = [*params]
         cropped = [*params]
         cropped[1] = (*params[1][:-1], noise)
