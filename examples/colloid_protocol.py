@@ -1,21 +1,11 @@
-r"""Drag a colloid from here to there in a given time with the least work.
+"""Drag a colloid from here to there in a given time with the least work.
 
-A colloid diffuses in a harmonic trap of stiffness k whose center l(t) goes from 0 to L
-in the time T. The work done is that of moving the trap, dW = -k (x - l) dl, and its
-mean is a functional of the protocol l(t). With friction z and mean position u(t), the
-equation of motion z u' = k (l - u) turns the mean work into
-
-    <W> = z \int_0^T u'^2 dt + k (L - u(T))^2 / 2
-
-where the last term is a jump of the trap at the end. The integral is least for constant
-speed, u = u(T) t / T, and then over the end point for u(T) = L k T / (k T + 2 z):
-
-    <W> = k L^2 / (2 + k T / z)
-
-The trap itself is z u' / k ahead of the particle. So the best protocol jumps by
-L / (2 + k T / z) at the start, moves at constant speed, and jumps by the same at the
-end. Here nothing of this is told to the program: it simulates Brownian paths, measures
-the work along each, and follows the gradient through the simulation.
+A colloid diffuses in a harmonic trap of stiffness k whose center goes from 0 to L in
+the time T. Moving the trap costs work, and its mean is a functional of the protocol.
+With friction z the least work is k L^2 / (2 + k T / z): the trap jumps by
+L / (2 + k T / z) at the start, moves at constant speed, and jumps by the same at last
+(derived in the notebook). The program is told nothing of this: it simulates Brownian
+paths, measures the work along each, and follows the gradient through the simulation.
 
 Source: T. Schmiedl, U. Seifert, Phys. Rev. Lett. 98, 108301 (2007).
 """
