@@ -18,5 +18,5 @@ def command_line(main: Callable) -> None:
     parser.add_argument("--smoke", action="store_true", help="small and short")
     output = inspect.signature(main).parameters.get("output")
     if output is not None:
-        parser.add_argument("--output", default=output.default, help="folder")
+        parser.add_argument("--output", default=output.default, help="[%(default)s]")
     main(**vars(parser.parse_args()))
