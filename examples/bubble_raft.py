@@ -106,11 +106,11 @@ def main(smoke: bool = False, output: str | Path = "output/bubble_raft") -> dict
     for name, row in result["ways"].items():
         print(f"{name:16}" + "".join(f" d {k} / dD = {v:.9f}" for k, v in row.items()))
 
-    axes = Figure(layout="constrained").subplots()
+    axes = (figure := Figure(layout="constrained")).subplots()
     axes.plot(result["D"], result["energy"], "o-")
     axes.set(xlabel="D", ylabel="mean energy of a raft")
     Path(output).mkdir(parents=True, exist_ok=True)
-    axes.figure.savefig(Path(output) / "bubble_raft.png")
+    figure.savefig(Path(output) / "bubble_raft.png")
     return result
 
 

@@ -103,14 +103,14 @@ def main(smoke: bool = False, output: str | Path = "output/colloid_protocol") ->
     print(f"jumps {protocol[0]:.3f} and {result['last jump']:.3f}, optimum {JUMP:.3f}")
     print(f"<exp(-W / kT)> = {result['jarzynski']:.3f}, should be 1")
 
-    axes = Figure(layout="constrained").subplots()
+    axes = (figure := Figure(layout="constrained")).subplots()
     axes.plot(start, label="constant speed, the start")
     axes.plot(protocol, label="learned")
     axes.plot(np.linspace(JUMP, DISTANCE - JUMP, STEPS), "k--", label="optimum")
     axes.set(xlabel="step", ylabel="center of the trap")
     axes.legend()
     Path(output).mkdir(parents=True, exist_ok=True)
-    axes.figure.savefig(Path(output) / "protocol.png")
+    figure.savefig(Path(output) / "protocol.png")
     return result
 
 

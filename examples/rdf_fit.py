@@ -96,7 +96,7 @@ def main(smoke: bool = False, output: str | Path = "output/rdf_fit") -> dict:
     result = {"target": target, "start g": start, "start loss": loss(START, start)}
     # Adam with a short memory: the loss is much flatter near its minimum.
     optimizer = optax.adam(optax.cosine_decay_schedule(0.05, updates), b1=0.5, b2=0.9)
-    axes = Figure(layout="constrained").subplots()
+    axes = (figure := Figure(layout="constrained")).subplots()
     axes.plot(RADII, target, "k", linewidth=4, alpha=0.3, label="target")
     ways = {"reweighting": fit_by_reweighting, "trajectory": fit_through_trajectories}
     for name, fit in ways.items():
@@ -110,7 +110,7 @@ def main(smoke: bool = False, output: str | Path = "output/rdf_fit") -> dict:
     axes.set(xlabel="distance", ylabel="g(r)")
     axes.legend()
     Path(output).mkdir(parents=True, exist_ok=True)
-    axes.figure.savefig(Path(output) / "rdf.png")
+    figure.savefig(Path(output) / "rdf.png")
     return result
 
 

@@ -102,7 +102,7 @@ def main(smoke: bool = False, output: str | Path = "output/recover") -> dict:
     history, errors = recover(R, p, window, iterations)
     losses, fitted = [loss for loss, _ in history], history[-1][1]
     print(f"\nsquared residuals {losses[0]:.4g} -> {losses[-1]:.4g}")
-    axes = Figure(layout="constrained").subplots()
+    axes = (figure := Figure(layout="constrained")).subplots()
     for name, true in TRUTH.items():
         print(f"{name}: {fitted[name]} +- {errors[name]}, in truth {true}")
         off = [np.max(np.abs(params[name] / true - 1)) for _, params in history]
@@ -110,7 +110,7 @@ def main(smoke: bool = False, output: str | Path = "output/recover") -> dict:
     axes.set(xlabel="iteration", ylabel="largest relative error")
     axes.legend()
     Path(output).mkdir(parents=True, exist_ok=True)
-    axes.figure.savefig(Path(output) / "force_field.png")
+    figure.savefig(Path(output) / "force_field.png")
     return {"losses": losses, "fitted": fitted, "errors": errors, "report": report}
 
 

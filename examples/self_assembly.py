@@ -106,11 +106,11 @@ def main(smoke: bool = False, output: str | Path = "output/self_assembly") -> di
     result["error"] = float(np.sqrt(p / (1 - p) / (checks * count)) / (STEPS * DT))
     print(f"rate with other paths {result['rate']:.3f} +- {result['error']:.3f}")
 
-    axes = Figure(layout="constrained").subplots()
+    axes = (figure := Figure(layout="constrained")).subplots()
     axes.plot(*np.transpose(history), "o-")
     axes.set(xlabel="depth of the well", ylabel=f"rate, to be {TARGET}")
     Path(output).mkdir(parents=True, exist_ok=True)
-    axes.figure.savefig(Path(output) / "assembly.png")
+    figure.savefig(Path(output) / "assembly.png")
     return result
 
 
