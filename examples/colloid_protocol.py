@@ -1,34 +1,22 @@
-r"""Drag a colloid from here to there in a given time with the least work.
+"""Drag a colloid from here to there in a given time with the least work.
 
-    python examples/colloid_protocol.py [--output FOLDER] [--smoke]
-
-A colloid diffuses in a harmonic trap of stiffness k whose center l(t) goes from 0 to L
-in the time T. The work done is that of moving the trap, dW = -k (x - l) dl, and its
-mean is a functional of the protocol l(t). With friction z and mean position u(t), the
-equation of motion z u' = k (l - u) turns the mean work into
-
-    <W> = z \int_0^T u'^2 dt + k (L - u(T))^2 / 2
-
-where the last term is a jump of the trap at the end. The integral is least for constant
-speed, u = u(T) t / T, and then over the end point for u(T) = L k T / (k T + 2 z):
-
-    <W> = k L^2 / (2 + k T / z)
-
-The trap itself is z u' / k ahead of the particle. So the best protocol jumps by
-L / (2 + k T / z) at the start, moves at constant speed, and jumps by the same at the
-end. Here nothing of this is told to the program: it simulates Brownian paths, measures
-the work along each, and follows the gradient through the simulation.
+A colloid diffuses in a harmonic trap of stiffness k whose center goes from 0 to L in
+the time T. Moving the trap costs work, and its mean is a functional of the protocol.
+With friction z the least work is k L^2 / (2 + k T / z): the trap jumps by
+L / (2 + k T / z) at the start, moves at constant speed, and jumps by the same at last
+(derived in the notebook). The program is told nothing of this: it simulates Brownian
+paths, measures the work along each, and follows the gradient through the simulation.
 
 Source: T. Schmiedl, U. Seifert, Phys. Rev. Lett. 98, 108301 (2007).
 """
 
-import argparse
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 from jax_md import adjoint, simulate, space
 
@@ -66,45 +54,8 @@ def work(protocol, key):
     return done + last
 
 
-def draw(result: dict, path: Path) -> None:
-    """Draw the protocols and the work while it was learned."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    time = np.linspace(0, TIME, STEPS + 1)
-    best = np.linspace(JUMP, DISTANCE - JUMP, STEPS)
-    for name, protocol, style in (
-        ("constant speed, the start", result["start"], "0.6"),
-        ("learned", result["protocol"], "tab:blue"),
-        ("optimum", best, "k--"),
-    ):
-        values = np.concatenate([[0], protocol, [DISTANCE]])
-        edges = np.concatenate([time[:1], time])
-        left.step(edges, values, style, where="post", label=name)
-    left.set(title="Protocol", xlabel="time", ylabel="center of the trap")
-    left.legend(frameon=False)
-    right.plot(*zip(*result["works"], strict=True), "o-", label="mean of 20,000 paths")
-    right.axhline(OPTIMUM, color="k", linestyle="--", label="optimum")
-    right.set(title="Work", xlabel="update", ylabel="work")
-    right.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-
-
 def main(smoke: bool = False, output: str | Path = "output/colloid_protocol") -> dict:
-    """Learn the protocol.
-
-    Args:
-        smoke: Whether to take few paths and updates.
-        output: Folder for the figure.
-
-    Returns:
-        The numbers that are printed, with standard errors.
-    """
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
+    """Learn the protocol; return the numbers printed, with standard errors."""
     paths, updates = (256, 100) if smoke else (256, 400)
     start = protocol = jnp.linspace(0, DISTANCE, STEPS + 2)[1:-1]
 
@@ -149,18 +100,21 @@ def main(smoke: bool = False, output: str | Path = "output/colloid_protocol") ->
     print(f"constant speed  work {result['work before']:.4f}")
     print(f"learned         work {result['work']:.4f} +- {result['error']:.4f}")
     print(f"analytic optimum     {OPTIMUM:.4f}")
-    print(
-        f"jumps {result['first jump']:.3f} and {result['last jump']:.3f}, "
-        f"optimum {JUMP:.3f}"
-    )
+    print(f"jumps {protocol[0]:.3f} and {result['last jump']:.3f}, optimum {JUMP:.3f}")
     print(f"<exp(-W / kT)> = {result['jarzynski']:.3f}, should be 1")
-    draw(result, output / "protocol.png")
+
+    axes = (figure := Figure(layout="constrained")).subplots()
+    axes.plot(start, label="constant speed, the start")
+    axes.plot(protocol, label="learned")
+    axes.plot(np.linspace(JUMP, DISTANCE - JUMP, STEPS), "k--", label="optimum")
+    axes.set(xlabel="step", ylabel="center of the trap")
+    axes.legend()
+    Path(output).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(output) / "protocol.png")
     return result
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default="output/colloid_protocol")
-    parser.add_argument("--smoke", action="store_true", help="small and short")
-    options = parser.parse_args()
-    main(options.smoke, options.output)
+    from common import command_line
+
+    command_line(main)

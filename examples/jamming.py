@@ -1,7 +1,5 @@
 """Packings near jamming: elastic moduli, and diameters designed for wanted ones.
 
-    python examples/jamming.py [--smoke]
-
 1. Compress soft discs of two sizes. Towards jamming their shear modulus G vanishes
    faster than their bulk modulus B. Moduli are second derivatives of the energy at the
    minimum with respect to a strain, and the minimum moves with the strain.
@@ -9,11 +7,9 @@
    the derivatives of the moduli with respect to each diameter, hence third derivatives
    through the minimization; one is held against a central difference.
 
-Source:
-    C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, Phys. Rev. E 68, 011306 (2003).
+Source: C. S. O'Hern, L. E. Silbert, A. J. Liu, S. R. Nagel, PRE 68, 011306 (2003).
 """
 
-import argparse
 from functools import partial
 
 import jax
@@ -40,19 +36,14 @@ def packing_energy(params, R):
     return discs(R, box=strained(side, strain), sigma=sigma)
 
 
-def relax(diameter, side, strain, R):
-    """Minimize from `R`; differentiable in all but that."""
-    moves = partial(shift, box=jax.lax.stop_gradient(side))
-    solver = minimize.until_converged(minimize.fire_descent, moves, 1e-11)
-    return adjoint.minimum(packing_energy, (diameter, side, strain), R, solver)
-
-
 @jax.jit
 def elasticity(diameter, side, R):
     """Return ``[pressure, G / B]`` of the packing that relaxes from `R`, and itself."""
+    moves = partial(shift, box=jax.lax.stop_gradient(side))
+    solver = minimize.until_converged(minimize.fire_descent, moves, 1e-11)
 
     def stress(strain):
-        found = relax(diameter, side, strain, R)
+        found = adjoint.minimum(packing_energy, (diameter, side, strain), R, solver)
         # The energy does not see the minimum move, but its slope does.
         slope = jax.grad(lambda e: packing_energy((diameter, side, e), found.position))
         tension = slope(strain) / side**2
@@ -70,84 +61,57 @@ def discs_of_two_sizes(n: int, fraction):
     return diameter, jnp.sqrt(jnp.sum(diameter**2) * jnp.pi / 4 / fraction)
 
 
-def design(diameter, side, R, wanted, steps: int):
-    """Change the diameters by as little as takes pressure and G/B where we want them.
+@jax.jit
+def newton(logs, side, R, wanted):
+    """Values, their slopes, the shortest of all steps that solve for them, packing."""
 
-    Newton's method for two equations, with the shortest of all steps that solve them.
-    """
+    def misfit(logs):
+        values, found = elasticity(jnp.exp(logs), side, R)
+        return values / wanted - 1, (values, found)
 
-    @jax.jit
-    def measure(logs, R):
-        def misfit(logs):
-            values, found = elasticity(jnp.exp(logs), side, R)
-            return values / wanted - 1, (values, found)
-
-        rows, (values, found) = jax.jacrev(misfit, has_aux=True)(logs)
-        step = -rows.T @ jnp.linalg.solve(rows @ rows.T, values / wanted - 1)
-        return values, rows, step / jnp.maximum(1, jnp.max(jnp.abs(step)) / 0.02), found
-
-    logs, history = jnp.log(diameter), []
-    for _ in range(steps):
-        values, rows, step, found = measure(logs, R)
-        found.raise_if_unconverged()
-        history.append([float(x) for x in values])
-        print(f"{len(history) - 1:4} {values[0]:10.6f} {values[1]:8.4f}")
-        if len(history) == 1:
-            slope = float(rows[1] @ step)
-            h = 1e-4
-            up, down = (measure(logs + x * step, found.position)[0] for x in (h, -h))
-            difference = float((up[1] - down[1]) / wanted[1] / (2 * h))
-        R, logs = found.position, logs + step
-    return jnp.exp(logs - step), history, {"implicit": slope, "difference": difference}
+    rows, (values, found) = jax.jacrev(misfit, has_aux=True)(logs)
+    step = -rows.T @ jnp.linalg.solve(rows @ rows.T, values / wanted - 1)
+    return values, rows, step / jnp.maximum(1, jnp.max(jnp.abs(step)) / 0.02), found
 
 
 def main(smoke: bool = False) -> dict:
-    """Measure moduli of packings, then design one.
-
-    Args:
-        smoke: Whether to take smaller and fewer packings.
-
-    Returns:
-        The numbers that are printed.
-    """
+    """Measure moduli of packings, then change diameters by as little as is needed."""
     jax.config.update("jax_enable_x64", True)
-    n, seeds, steps = (24, 2, 10) if smoke else (48, 12, 14)
-    fractions = [0.9, 1.1] if smoke else [0.86, 0.92, 1.0, 1.1]
+    n, seeds, steps = (24, 2, 10) if smoke else (48, 12, 8)
     starts = jnp.asarray(np.random.default_rng(1).random((seeds, n, 2)))
 
-    print("filled   pressure      G/B")
-    rows = []
-    for fraction in fractions:
+    for fraction in [0.9, 1.1] if smoke else [0.86, 0.92, 1.0, 1.1]:
         diameter, side = discs_of_two_sizes(n, fraction)
-        found = [elasticity(diameter, side, R) for R in starts]
-        for _, minimum in found:
+        packings = [elasticity(diameter, side, R) for R in starts]
+        for _, minimum in packings:
             minimum.raise_if_unconverged()
         # A mean would be that of the few that give way to a shear at a fixed box.
-        pressure, ratio = np.median([values for values, _ in found], axis=0)
-        rows.append([float(pressure), float(ratio)])
-        print(f"{fraction:6.2f} {pressure:10.6f} {ratio:8.4f}")
+        pressure, ratio = np.median([values for values, _ in packings], axis=0)
+        print(f"filled {fraction:.2f}: pressure {pressure:.6f}, G/B {ratio:.4f}")
 
-    print("\nstep   pressure      G/B   (to be: the same pressure, G/B a tenth larger)")
-    values, minimum = found[0]
-    R = minimum.position
+    print("\nTo be had by other diameters: the same pressure, G/B a tenth larger")
+    values, minimum = packings[0]
     wanted = values * jnp.array([1.0, 1.1])
-    designed, history, slopes = design(diameter, side, R, wanted, steps)
-    change = jnp.max(jnp.abs(designed / diameter - 1))
+    logs, R, history = jnp.log(diameter), minimum.position, []
+    for i in range(steps):
+        values, rows, step, minimum = newton(logs, side, R, wanted)
+        minimum.raise_if_unconverged()
+        history.append([float(x) for x in values])
+        print(f"step {i:2}: pressure {values[0]:.6f}, G/B {values[1]:.4f}")
+        if i == 0:  # the slope of G/B along the first step, in two ways
+            h, R = 1e-4, minimum.position
+            up, down = (newton(logs + x * step, side, R, wanted)[0] for x in (h, -h))
+            slopes = {"implicit": float(rows[1] @ step)}
+            slopes["difference"] = float((up[1] - down[1]) / wanted[1] / (2 * h))
+            print("change of it along the step", slopes)
+        R, logs = minimum.position, logs + step
+    change = float(jnp.max(jnp.abs(jnp.exp(logs - step) / diameter - 1)))
     print(f"largest change of a diameter: {100 * change:.1f} %")
-    print("change of G/B along the first step, of what is wanted: ", end="")
-    print(", ".join(f"{name} {value:.7f}" for name, value in slopes.items()))
-    return {
-        "fractions": fractions,
-        "pressure": [row[0] for row in rows],
-        "ratio": [row[1] for row in rows],
-        "history": history,
-        "wanted": [float(x) for x in wanted],
-        "change": float(change),
-        "slopes": slopes,
-    }
+    wanted = [float(x) for x in wanted]
+    return {"history": history, "wanted": wanted, "change": change, "slopes": slopes}
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="few and small")
-    main(parser.parse_args().smoke)
+    from common import command_line
+
+    command_line(main)

@@ -1,217 +1,120 @@
 """Fit a pair potential to a radial distribution function, in two ways.
 
-    python examples/rdf_fit.py [--output FOLDER] [--smoke]
-
 The target g(r) is that of a Lennard-Jones fluid in two dimensions whose parameters are
-then forgotten. They are looked for from a wrong start
-
-- by reweighting (DiffTRe): simulate, differentiate the weights of the snapshots, update
-  the parameters, and simulate again only when too few snapshots still count;
-- through the trajectory: simulate a short while from where the last update ended, and
-  differentiate all of it.
-
-Both descend the same loss. Steps of molecular dynamics are what each costs.
+then forgotten. From a wrong start they are found by reweighting (DiffTRe: simulate
+again only when too few of the snapshots still count) and through the trajectory
+(simulate a short while from where the last update ended, and differentiate it all).
 
 Source: S. Thaler, J. Zavadlav, Nat. Commun. 12, 6884 (2021), for the first way.
 """
 
-import argparse
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 from jax_md import adjoint, energy, quantity, simulate, space
 
-SIDE, ROWS, KT, REPLICAS = 6.5, 5, 1.0, 8  # 25 particles, 8 times
-DT, EVERY, SNAPSHOTS, SETTLE = 0.01, 25, 80, 300
+SIDE, ROWS, KT, DT, COPIES, EVERY = 6.5, 5, 1.0, 0.01, 8, 25
 TRUTH = {"sigma": 1.0, "epsilon": 1.0}
-START = {"sigma": 0.9, "epsilon": 0.5}
+START = {"sigma": jnp.asarray(0.9), "epsilon": jnp.asarray(0.5)}
 displacement, shift = space.periodic(SIDE)
 fluid = energy.lennard_jones_pair(displacement, r_onset=2.0, r_cutoff=2.5)
+simulator = simulate.nvt_langevin(fluid, shift, DT, KT, gamma=2.0)
+reweighting = adjoint.reweight(lambda params, R: fluid(R, **params), KT)
 RADII, WIDTH = jnp.linspace(0.7, 3.0, 30), 0.08
-correlation = quantity.pair_correlation(
-    displacement, RADII, WIDTH, compute_average=True
-)
-# What the correlation of particles without interaction would be.
-IDEAL = (ROWS**2 - 1) / SIDE**2 * (2 * np.pi) ** 1.5 * WIDTH
-
-
-def energy_fn(params, R):
-    """Energy of the fluid, parameters first."""
-    return fluid(R, **params)
+counts = quantity.pair_correlation(displacement, RADII, WIDTH, compute_average=True)
 
 
 def g(params, R):
-    """Radial distribution of one snapshot."""
-    return correlation(R) / IDEAL
-
-
-def dynamics(params):
-    """Return the simulator at some parameters."""
-    return simulate.nvt_langevin(
-        lambda R: energy_fn(params, R), shift, DT, KT, gamma=2.0
-    )
+    """Radial distribution of one snapshot: counts over those of an ideal gas."""
+    ideal = (ROWS**2 - 1) / SIDE**2 * (2 * jnp.pi) ** 1.5 * WIDTH
+    return counts(R) / ideal
 
 
 def begin(key):
-    """States of all replicas, on a lattice."""
+    """States of all copies, on a lattice."""
     R = (jnp.indices((ROWS, ROWS)).reshape(2, -1).T + 0.5) * SIDE / ROWS
-    init = dynamics(START).init
-    return jax.vmap(lambda key: init(key, R))(jax.random.split(key, REPLICAS))
+    keys = jax.random.split(key, COPIES)
+    return jax.vmap(lambda key: simulator.init(key, R, **START))(keys)
 
 
-@jax.jit
-def simulate_all(params, states):
-    """Settle, then take snapshots of all replicas: states and ``[t, n, 2]``."""
-    step = jax.vmap(dynamics(params).step)
-
-    def steps(states, count):
-        return jax.lax.fori_loop(0, count, lambda i, s: step(s), states)
-
-    def body(states, _):
-        states = steps(states, EVERY)
-        return states, states.position
-
-    states, R = jax.lax.scan(body, steps(states, SETTLE), None, length=SNAPSHOTS)
-    # Replica after replica, so that blocks of snapshots are consecutive in time.
-    return states, jnp.swapaxes(R, 0, 1).reshape(-1, *R.shape[2:])
+@partial(jax.jit, static_argnums=(2, 3))
+def run(params, states, steps, settle=300):
+    """Simulate all copies: their states, snapshots once settled, and the mean g."""
+    step = jax.vmap(lambda params, state: simulator.step(state, **params), (None, 0))
+    record = {"observe": lambda states: states.position, "every": EVERY}
+    states, R = adjoint.rollout(step, params, states, steps, **record)
+    R = R[settle // EVERY :].reshape(-1, ROWS**2, 2)
+    return states, R, jnp.mean(jax.vmap(g, (None, 0))(params, R), axis=0)
 
 
-def loss(target):
-    """Return the mean square distance of a g(r) from the target."""
-    return lambda params, found: jnp.mean((found - target) ** 2)
-
-
-def descent(updates):
-    """Return Adam with a short memory: the loss is much flatter near its minimum."""
-    return optax.adam(optax.cosine_decay_schedule(0.05, updates), b1=0.5, b2=0.9)
-
-
-def fit_by_reweighting(target, updates):
-    """Return the parameters after each update and the steps that were simulated."""
-    kept = {"states": begin(jax.random.key(1)), "steps": 0}
-    costs = []
+def fit_by_reweighting(loss, optimizer, updates, steps=2300):
+    """Return the parameters and the loss by updates, and how many steps it took."""
 
     def sample(params, key, ensemble):
-        kept["states"], R = simulate_all(params, kept["states"])
-        costs.append(REPLICAS * (SETTLE + SNAPSHOTS * EVERY))
-        return R
+        return run(params, begin(key), steps)[1]
 
     fit = adjoint.reweighted_fit(
-        adjoint.reweight(energy_fn, KT),
-        sample,
-        g,
-        loss(target),
-        jax.tree.map(jnp.asarray, START),
-        descent(updates),
-        updates,
-        jax.random.key(2),
-        threshold=0.9,
+        reweighting, sample, g, loss, START, optimizer, updates, jax.random.key(2), 0.9
     )
-    return [*fit.history, fit.params], sum(costs)
+    return [*fit.history, fit.params], fit.loss, sum(fit.did_resample) * steps * COPIES
 
 
-def fit_through_trajectories(target, updates, steps=150):
-    """Return the same, from gradients of short trajectories in a row."""
-
-    def step(params, states):
-        return jax.vmap(dynamics(params).step)(states)
+def fit_through_trajectories(loss, optimizer, updates, steps=150):
+    """Return the same, from gradients of short trajectories but for their start."""
 
     @jax.jit
-    def value_and_grad(params, states):
-        def of(params):
-            end, R = adjoint.rollout(
-                step, params, states, steps, observe=lambda s: s.position, every=EVERY
-            )
-            R = R[1:].reshape(-1, *R.shape[2:])  # the first have not felt the change
-            found = jnp.mean(jax.vmap(g, (None, 0))(params, R), axis=0)
-            return loss(target)(params, found), end
+    @partial(jax.value_and_grad, has_aux=True)
+    def descend(params, states):
+        states, _, found = run(params, states, steps, EVERY)
+        return loss(params, found), states
 
-        return jax.value_and_grad(of, has_aux=True)(params)
-
-    params, states = jax.tree.map(jnp.asarray, START), begin(jax.random.key(3))
-    optimizer = descent(updates)
-    moments, path = optimizer.init(params), [params]
+    params, states, moments = START, begin(jax.random.key(3)), optimizer.init(START)
+    path, losses = [params], []
     for _ in range(updates):
-        (_, states), slope = value_and_grad(params, states)
+        (value, states), slope = descend(params, states)
         change, moments = optimizer.update(slope, moments)
         params = optax.apply_updates(params, change)
-        path.append(params)
-    return path, updates * steps * REPLICAS
-
-
-def draw(result: dict, path: Path) -> None:
-    """Draw the radial distributions and the ways of the parameters."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.plot(RADII, result["target"], "k", linewidth=3, alpha=0.3, label="target")
-    left.plot(RADII, result["start g"], ":", color="0.4", label="start")
-    for name, color in (("reweighting", "tab:blue"), ("trajectory", "tab:red")):
-        left.plot(RADII, result[name]["g"], color=color, label=name)
-        for key, style in (("sigma", "-"), ("epsilon", "--")):
-            values = [float(p[key]) for p in result[name]["path"]]
-            right.plot(values, style, color=color, label=f"{key}, {name}")
-    left.set(title="Radial distribution", xlabel="distance", ylabel="g(r)")
-    left.legend(frameon=False)
-    right.axhline(1.0, color="k", linewidth=0.8)
-    right.set(title="Parameters (both are 1 in truth)", xlabel="update")
-    right.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+        path, losses = [*path, params], [*losses, float(value)]
+    return path, losses, updates * steps * COPIES
 
 
 def main(smoke: bool = False, output: str | Path = "output/rdf_fit") -> dict:
-    """Fit in both ways.
+    """Fit in both ways; noise averages out over the last quarter of the updates."""
+    updates, steps = (40, 4300) if smoke else (100, 8300)
 
-    Args:
-        smoke: Whether to take few updates.
-        output: Folder for the figure.
+    target = run(TRUTH, begin(jax.random.key(10)), steps)[2]
+    start = run(START, begin(jax.random.key(11)), steps)[2]
 
-    Returns:
-        The numbers that are printed.
-    """
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    updates, runs = (40, 2) if smoke else (100, 4)
-    mean_g = jax.jit(lambda R: jnp.mean(jax.vmap(g, (None, 0))(TRUTH, R), axis=0))
+    def loss(params, found):
+        return jnp.mean((found - target) ** 2)
 
-    def measure(params, seed):
-        states, found = begin(jax.random.key(seed)), []
-        for _ in range(runs):
-            states, R = simulate_all(jax.tree.map(jnp.asarray, params), states)
-            found.append(mean_g(R))
-        return jnp.mean(jnp.stack(found), axis=0)
-
-    target = measure(TRUTH, 10)
-    result = {"target": target, "start g": measure(START, 11)}
-    result["start loss"] = float(loss(target)(START, result["start g"]))
-    print(f"{'':12} sigma  epsilon  loss      steps simulated")
-    print(f"{'start':12} {START['sigma']:.3f}  {START['epsilon']:.3f}    ", end="")
-    print(f"{result['start loss']:.1e}")
+    result = {"target": target, "start g": start, "start loss": loss(START, start)}
+    # Adam with a short memory: the loss is much flatter near its minimum.
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.05, updates), b1=0.5, b2=0.9)
+    axes = (figure := Figure(layout="constrained")).subplots()
+    axes.plot(RADII, target, "k", linewidth=4, alpha=0.3, label="target")
     ways = {"reweighting": fit_by_reweighting, "trajectory": fit_through_trajectories}
     for name, fit in ways.items():
-        path, steps = fit(target, updates)
-        last = path[-updates // 4 :]  # noise of the descent averages out
-        params = {k: float(np.mean([p[k] for p in last])) for k in TRUTH}
-        found = measure(params, 12)
-        value = float(loss(target)(params, found))
-        result[name] = {"path": path, "steps": steps, "g": found, "loss": value}
-        result[name] |= params
-        print(f"{name:12} {params['sigma']:.3f}  {params['epsilon']:.3f}    ", end="")
-        print(f"{value:.1e}  {steps:,}")
-    draw(result, output / "rdf.png")
+        path, losses, cost = fit(loss, optimizer, updates)
+        params = jax.tree.map(lambda *p: float(sum(p) / len(p)), *path[-updates // 4 :])
+        found = run(params, begin(jax.random.key(12)), steps)[2]
+        result[name] = {"path": path, "losses": losses, "steps": cost, "g": found}
+        result[name] |= {"loss": float(loss(params, found)), **params}
+        print(f"{name}: {params}, loss {result[name]['loss']:.1e}, {cost:,} steps")
+        axes.plot(RADII, found, label=name)
+    axes.set(xlabel="distance", ylabel="g(r)")
+    axes.legend()
+    Path(output).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(output) / "rdf.png")
     return result
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default="output/rdf_fit")
-    parser.add_argument("--smoke", action="store_true", help="small and short")
-    options = parser.parse_args()
-    main(options.smoke, options.output)
+    from common import command_line
+
+    command_line(main)

@@ -1,183 +1,120 @@
 """Tune a Morse potential so that a cluster forms at a wanted rate.
 
-    python examples/self_assembly.py [--output FOLDER] [--smoke]
+Three discs diffuse in a bowl and stick together. With the fraction p of paths where
+all three have touched by the time T, the rate is -ln(1 - p) / T. Whether they have is
+yes or no, so a gradient through the path is zero. But the path has a probability, whose
+score gives the gradient: what each step says of the well, until the cluster forms.
 
-Three discs diffuse in a shallow bowl and stick to each other, kT = 0.3 and alpha = 5.
-The cluster has formed once all three touch; with the fraction p of paths where that
-happened by the time T, the rate is -ln(1 - p) / T. Whether a path has formed a cluster
-is yes or no: it has no derivative, and a gradient through the simulation is zero. But
-the probability of the path has one, so the score of the path gives the gradient of p:
-adding up what each step says about the depth of the well, until the cluster forms.
-
-The idea of tuning kinetics by gradients: C. P. Goodrich, E. M. King, S. S. Schoenholz,
-E. D. Cubuk, M. P. Brenner, Proc. Natl. Acad. Sci. 118, e2024083118 (2021).
+Source of the aim: C. P. Goodrich et al., PNAS 118, e2024083118 (2021).
 """
 
-import argparse
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from matplotlib.figure import Figure
 
 from jax_md import adjoint, energy, simulate, space
 
-KT, ALPHA, TOUCHING, BOWL, DT = 0.3, 5.0, 1.3, 0.3, 0.002
+KT, DT, TOUCHING, BOWL, STEPS, TARGET = 0.3, 0.002, 1.3, 0.3, 400, 0.8
 displacement, shift = space.free()
-morse = energy.morse_pair(displacement, alpha=ALPHA, r_onset=2.0, r_cutoff=2.5)
+morse = energy.morse_pair(displacement, alpha=5.0, r_onset=2.0, r_cutoff=2.5)
 START = 1.3 * np.array([[0, 1], [-(3**0.5) / 2, -0.5], [3**0.5 / 2, -0.5]])
 
 
-def energy_fn(params, R):
+def energy_fn(depth, R):
     """Morse discs in a bowl."""
-    return morse(R, epsilon=params["epsilon"]) + BOWL * jnp.sum(R**2) / 2
+    return morse(R, epsilon=depth) + BOWL * jnp.sum(R**2) / 2
 
 
-def sampler(steps):
-    """Return a function that simulates one path, ``[steps + 1, 3, 2]``."""
-
-    def sample(params, key):
-        init, step = simulate.brownian(
-            lambda R: energy_fn(params, R), shift, DT, KT, gamma=1.0
-        )
-        state = init(key, jnp.asarray(START, jnp.float32))
-        _, R = jax.lax.scan(lambda s, _: (step(s),) * 2, state, None, length=steps)
-        return jnp.concatenate([state.position[None], R.position])
-
-    return sample
+def sample(depth, key, steps=STEPS):
+    """Simulate one path, ``[steps + 1, 3, 2]``."""
+    init, step = simulate.brownian(lambda R: energy_fn(depth, R), shift, DT, KT, 1.0)
+    state = init(key, jnp.asarray(START, jnp.float32))
+    _, R = jax.lax.scan(lambda s, _: (step(s),) * 2, state, None, length=steps)
+    return jnp.concatenate([state.position[None], R.position])
 
 
-def formed(params, path):
+@partial(jax.jit, static_argnums=2)
+def sample_many(depth, seed, count):
+    """Simulate independent paths, ``[count, steps + 1, 3, 2]``."""
+    keys = jax.random.split(jax.random.key(seed), count)
+    return jax.vmap(sample, (None, 0))(depth, keys)
+
+
+def formed(depth, path):
     """One at the step after which all discs touch for the first time, else zero."""
     R = path[1:]
     dr = space.distance(R[:, [0, 1, 2]] - R[:, [1, 2, 0]])
-    together = jnp.all(dr < TOUCHING, axis=1)
-    ever = jnp.cumsum(together) > 0
+    ever = jnp.cumsum(jnp.all(dr < TOUCHING, axis=1)) > 0
     return jnp.diff(ever.astype(path.dtype), prepend=0.0)
 
 
+# The fraction of paths with a cluster, to differentiate although the paths are fixed.
 log_prob = adjoint.brownian_log_prob(energy_fn, DT, KT, gamma=1.0)
-fraction = adjoint.score_loss(log_prob, formed)
+fraction = jax.jit(adjoint.score_loss(log_prob, formed))
 
 
-def draw(result: dict, path: Path) -> None:
-    """Draw the rate while it was learned, and how clusters form before and after."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def rate(p):
+    """Rate at which clusters form, by the fraction of paths where one did."""
+    return -jnp.log(1 - p) / (STEPS * DT)
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.plot(result["rates"], "o-", label="rate of the paths")
-    left.plot(result["epsilons"], "s-", color="0.6", label="depth of the well")
-    left.axhline(result["target"], color="k", linestyle="--", label="wanted rate")
-    left.set(title="Learning", xlabel="update")
-    left.legend(frameon=False)
-    for name in ("before", "after"):
-        grown = np.cumsum(result[name])
-        time = DT * np.arange(1, len(grown) + 1)
-        right.plot(time, grown, label=f"{name}, depth {result['depth ' + name]:.2f}")
-    wanted = 1 - np.exp(-result["target"] * time[-1])
-    right.plot(time[-1], wanted, "k*", markersize=12, label="wanted")
-    right.set(title="Clusters formed", xlabel="time", ylabel="fraction of the paths")
-    right.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+
+@jax.jit
+@partial(jax.value_and_grad, has_aux=True)
+def loss_and_slope(depth, paths):
+    """How far the rate of some paths is from the one that is wanted, and the rate."""
+    found = rate(fraction(depth, paths))
+    return jnp.log(found / TARGET) ** 2, found
 
 
 def main(smoke: bool = False, output: str | Path = "output/self_assembly") -> dict:
-    """Fit the depth of the well to a rate; check the gradient and the rate.
+    """Fit the depth of the well to a rate; check the gradient and the rate."""
+    count, updates, checks = (800, 6, 4) if smoke else (1000, 12, 10)
 
-    Args:
-        smoke: Whether to take few paths and updates.
-        output: Folder for the figure.
+    def measure(depth, seed):  # with other paths than any update saw
+        many = (sample_many(depth, seed + i, count) for i in range(checks))
+        return float(np.mean([fraction(depth, paths) for paths in many]))
 
-    Returns:
-        The numbers that are printed, with standard errors.
-    """
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    steps, paths, updates, checks = (400, 800, 6, 4) if smoke else (400, 1000, 12, 10)
-    time, target = steps * DT, 0.8
-
-    def rate(p):
-        return -jnp.log(1 - p) / time
-
-    @jax.jit
-    def walk(params, seed):
-        keys = jax.random.split(jax.random.key(seed), paths)
-        return jax.vmap(sampler(steps), (None, 0))(params, keys)
-
-    @jax.jit
-    def value_and_grad(params, walks):
-        def loss(params):
-            found = rate(fraction(params, walks))
-            return jnp.log(found / target) ** 2, found
-
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    @jax.jit
-    def growth(params, walks):
-        return jnp.mean(jax.vmap(formed, (None, 0))(params, walks), axis=0)
-
-    def measure(params, seed):  # with other paths than any update saw
-        seeds = range(seed, seed + checks)
-        return np.mean([growth(params, walk(params, i)) for i in seeds], axis=0)
-
-    start = params = {"epsilon": jnp.asarray(1.0)}
-    _, slope = jax.jit(
-        lambda walks: adjoint.score_gradient(log_prob, formed, start, walks)
-    )(walk(start, 0))
-    _, along = adjoint.pathwise_gradient(
-        sampler(50), formed, start, jax.random.split(jax.random.key(0), 20)
-    )
-    h, ends = 0.3, []
-    for i, sign in enumerate((1, -1)):
-        ends.append(measure({"epsilon": 1.0 + sign * h}, 1000 * (i + 1)).sum())
-    noise = sum(p * (1 - p) for p in ends) / (checks * paths)
-
-    optimizer = optax.sgd(2.0)
-    moments, rates, epsilons = optimizer.init(params), [], []
-    for i in range(updates):
-        (_, found), gradient = value_and_grad(params, walk(params, 10_000 + i))
-        rates.append(float(found))
-        epsilons.append(float(params["epsilon"]))
-        change, moments = optimizer.update(gradient, moments)
-        params = optax.apply_updates(params, change)
-
-    before, after = measure(start, 20_000), measure(params, 30_000)
-    p = after.sum()
+    by_score = jax.jit(partial(adjoint.score_gradient, log_prob, formed))
+    _, slope = by_score(1.0, sample_many(1.0, 0, count))
+    keys = jax.random.split(jax.random.key(0), 20)
+    _, along = adjoint.pathwise_gradient(partial(sample, steps=50), formed, 1.0, keys)
+    h, above, below = 0.3, measure(1.3, 1000), measure(0.7, 2000)
+    noise = (above * (1 - above) + below * (1 - below)) / (checks * count)
     result = {
-        "target": target,
-        "rate before": float(rate(before.sum())),
-        "rate": float(rate(p)),
-        "error": float(np.sqrt(p / (1 - p) / (checks * paths)) / time),
-        "score gradient": float(slope.value["epsilon"]),
-        "score error": float(slope.error["epsilon"]),
-        "difference": float((ends[0] - ends[1]) / (2 * h)),
+        "score gradient": float(slope.value),
+        "score error": float(slope.error),
+        "difference": (above - below) / (2 * h),
         "difference error": float(np.sqrt(noise) / (2 * h)),
-        "pathwise gradient": float(along.value["epsilon"]),
-        "depth before": 1.0,
-        "depth after": float(params["epsilon"]),
-        "before": before,
-        "after": after,
-        "rates": rates,
-        "epsilons": epsilons,
+        "pathwise gradient": float(along.value),
     }
-    print("derivative of the fraction of clusters with respect to the depth")
-    for name in ("score gradient", "difference", "pathwise gradient"):
-        error = result.get(f"{name.split()[0]} error", 0.0)
-        print(f"  {name:18} {result[name]:.3f} +- {error:.3f}")
-    print(f"rate {result['rate before']:.3f} -> {result['rate']:.3f}", end=" ")
-    print(f"+- {result['error']:.3f}, wanted {target}")
-    print(f"depth of the well 1 -> {result['depth after']:.2f}")
-    draw(result, output / "assembly.png")
+    print("derivative of the fraction of clusters with respect to the depth", result)
+
+    depth, history = 1.0, []
+    for i in range(updates):
+        (_, found), slope = loss_and_slope(depth, sample_many(depth, 10_000 + i, count))
+        history.append((float(depth), float(found)))
+        print(f"depth {depth:.3f}, rate {found:.3f}, wanted {TARGET}")
+        depth -= 2.0 * slope
+
+    p = measure(depth, 30_000)
+    result |= {"target": TARGET, "rate": float(rate(p)), "history": history}
+    result["rate before"] = float(rate(measure(1.0, 20_000)))
+    result["error"] = float(np.sqrt(p / (1 - p) / (checks * count)) / (STEPS * DT))
+    print(f"rate with other paths {result['rate']:.3f} +- {result['error']:.3f}")
+
+    axes = (figure := Figure(layout="constrained")).subplots()
+    axes.plot(*np.transpose(history), "o-")
+    axes.set(xlabel="depth of the well", ylabel=f"rate, to be {TARGET}")
+    Path(output).mkdir(parents=True, exist_ok=True)
+    figure.savefig(Path(output) / "assembly.png")
     return result
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", default="output/self_assembly")
-    parser.add_argument("--smoke", action="store_true", help="small and short")
-    options = parser.parse_args()
-    main(options.smoke, options.output)
+    from common import command_line
+
+    command_line(main)

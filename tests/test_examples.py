@@ -1,9 +1,41 @@
 """Each example runs small and short, and its numbers are checked."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from examples import bubble_raft, jamming, quickstart, recover_force_field
+from examples import bubble_raft, common, jamming, quickstart, recover_force_field
+
+EXAMPLES = Path(bubble_raft.__file__).parent
+
+
+@pytest.mark.parametrize("words", [[], ["--smoke"], ["--smoke", "--output", "there"]])
+def test_command_line(words, monkeypatch):
+    calls = []
+
+    def main(smoke=False, output="here"):
+        calls.append((smoke, output))
+
+    monkeypatch.setattr(sys, "argv", ["example.py", *words])
+    common.command_line(main)
+    assert calls == [("--smoke" in words, "there" if "there" in words else "here")]
+
+
+def test_an_example_runs_as_a_script_from_anywhere(tmp_path):
+    script = EXAMPLES / "colloid_protocol.py"
+    asked = subprocess.run(
+        [sys.executable, script, "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert "least work" in asked.stdout and "output/colloid_protocol" in asked.stdout
 
 
 @pytest.fixture(scope="module")
