@@ -205,10 +205,10 @@ def _active(prepared: Prepared, loss: Callable, end: Leaves) -> list[bool]:
         raise ValueError(f"`loss` must return one real number; got {first}.")
     traced = jax.make_jaxpr(problem.step)(theta, x).jaxpr
     before = len(traced.constvars) + len(theta)
-    moved = [b.slope >> before for b in dependence(traced, before + len(x))]
+    moved = [b.slope >> before for b in dependence(traced, before + len(x)).outputs]
     seen = jax.make_jaxpr(lambda x: loss(prepared.tree(x)))(x).jaxpr
     before = len(seen.constvars)
-    matters = dependence(seen, before + len(x))[0].slope >> before
+    matters = dependence(seen, before + len(x)).outputs[0].slope >> before
     while True:
         more = matters
         for j, sources in enumerate(moved):
