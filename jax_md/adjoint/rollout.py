@@ -305,9 +305,9 @@ _JUMPS = (
 _ODDS = (
     "`step` has no derivative with respect to {}: a random number is compared with "
     "what depends on it, now or in later steps, as when a move is accepted or not, and "
-    "the derivative along a path leaves out how the odds change. Differentiate averages "
-    "by reweighting or by the score function. If a derivative at fixed outcomes is "
-    "meant, compare with `jax.lax.stop_gradient` of the odds."
+    "the derivative along a path leaves out how the odds change. Differentiate "
+    "averages by reweighting or by the score function. If a derivative at fixed "
+    "outcomes is meant, compare with `jax.lax.stop_gradient` of the odds."
 )
 
 
