@@ -16,7 +16,7 @@ from jax.extend.core import (
     jaxpr_as_fun,
 )
 
-from .dependence import Bits, dependence
+from .dependence import Dependence, dependence
 
 Leaves = list[Any]
 
@@ -29,8 +29,8 @@ class Flat(NamedTuple):
     shape: Any  # a tree of `jax.ShapeDtypeStruct`
     jaxpr: Any
 
-    def depend(self) -> list[Bits]:
-        """What each output depends on, of the constants and the arguments."""
+    def depend(self) -> Dependence:
+        """How the outputs depend on the constants and the arguments."""
         return dependence(self.jaxpr, len(self.consts) + len(self.jaxpr.invars))
 
 

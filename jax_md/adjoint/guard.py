@@ -8,25 +8,16 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from .flat import differentiable, is_key, merge, split
+from .flat import differentiable, is_key
 
 
 def refuse_derivatives(tree: Any, why: str) -> Any:
     """Return `tree`; differentiating it in either mode raises `TypeError`."""
-
-    @jax.custom_jvp
-    def identity(leaves: Any) -> Any:
-        return leaves
-
-    @identity.defjvp
-    def rule(primals: Any, tangents: Any) -> Any:
-        raise TypeError(why)
-
     leaves, structure = jax.tree.flatten(tree)
     leaves = [x if is_key(x) else jnp.asarray(x) for x in leaves]
-    mask = differentiable(leaves)
-    smooth, rest = split(mask, leaves)
-    return jax.tree.unflatten(structure, merge(mask, identity(smooth), rest))
+    pairs = zip(differentiable(leaves), leaves, strict=True)
+    guarded = [_refused.bind(x, why=why) if smooth else x for smooth, x in pairs]
+    return jax.tree.unflatten(structure, guarded)
 
 
 def refuse_reverse(tree: Any, why: str) -> Any:
@@ -54,6 +45,24 @@ def refuse_forward(leaves: Sequence[Any], why: str) -> list[Any]:
     pairs = zip(mask, leaves, strict=True)
     return [identity(x) if smooth else x for smooth, x in pairs]
 
+
+# A primitive, so that whoever reads a program sees that it is meant to be refused.
+_refused = Primitive("refused")
+_refused.def_impl(lambda x, *, why: x)
+_refused.def_abstract_eval(lambda x, *, why: x)
+
+
+def _refuse(primals: Any, tangents: Any, *, why: str) -> Any:
+    raise TypeError(why)
+
+
+def _batch_refused(args: Any, dims: Any, *, why: str) -> Any:
+    return _refused.bind(*args, why=why), dims[0]
+
+
+ad.primitive_jvps[_refused] = _refuse
+batching.primitive_batchers[_refused] = _batch_refused
+mlir.register_lowering(_refused, lambda ctx, x, *, why: [x])
 
 # Linear, and without a value.
 _reverse_only = Primitive("reverse_only")

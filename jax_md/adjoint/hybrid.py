@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from .flat import Leaves, Problem, add, split
 from .guard import refuse_derivatives
-from .reverse import same_integers
+from .reverse import same_state
 
 _ONCE = (
     "`Hybrid` has first derivatives only: take `Backprop()` for derivatives of any "
@@ -19,7 +19,7 @@ def hybrid(problem: Problem, every: int, theta: Leaves, x: Leaves) -> Any:
     """Roll out; gradients walk each window back, from its last state to its second.
 
     The first state of a window is stored, and its step is not undone but taken again:
-    that it leads to the integers that the walk has come to is the proof of the walk.
+    that it leads to the state that the walk has come to is the proof of the walk.
 
     Args:
         problem: What to roll out.
@@ -85,7 +85,7 @@ def hybrid(problem: Problem, every: int, theta: Leaves, x: Leaves) -> Any:
             carry = (x, theta_bar, x_bar)
             x, *bars = jax.lax.fori_loop(0, count - 1, turn, carry)
             second = jax.lax.optimization_barrier(problem.step(now, start))
-            same = same & same_integers(problem.state_mask, x, second)
+            same = same & same_state(problem.state_mask, x, second, end)
             return start, *pull(now, start, begin, tuple(bars)), same
 
         carry = (end, theta_bar, x_bar, jnp.asarray(True))

@@ -111,7 +111,7 @@ def kept_for_step(problem: Problem, theta: Leaves, x: Leaves, remat: bool) -> in
         theta_in, theta_rest, x_in, x_rest
     )
     constants = len(closed.jaxpr.constvars) + len(theta)
-    bits = dependence(closed.jaxpr, constants + len(x))
+    bits = dependence(closed.jaxpr, constants + len(x)).outputs
     # What depends on parameters alone is held once, not for each step.
     leaves = zip(jax.tree.leaves(kept), bits, strict=True)
     return nbytes([leaf for leaf, b in leaves if b.value >> constants])

@@ -111,7 +111,8 @@ class Reversible:
     Needs a `ReversibleStep`. Where the walk back does not end on the very integers of
     the start, because a step is not undone exactly or the compiler rounds a force
     otherwise on the way back, the gradient is NaN: that of another trajectory is never
-    returned.
+    returned. So it is where real numbers of the state come back as others, up to the
+    square root of the precision.
 
     Attributes:
         clip: Largest norm of the cotangent of a state; None for no bound.

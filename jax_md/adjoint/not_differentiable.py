@@ -10,10 +10,11 @@ class NotDifferentiable(NamedTuple):
     """A step ``(params, state) -> state`` that refuses to be differentiated.
 
     For steps that decide: a move of Monte Carlo is accepted or not, and its derivative
-    along the path leaves out how the decision changes. Called, it steps. Differentiated
-    in whatever way, with respect to what it is given or through what it returns, it
-    raises `TypeError` where automatic differentiation would return a number that is
-    silently wrong.
+    along the path leaves out how the decision changes. `rollout` finds most of them by
+    itself, and says what it cannot find; this marks them all. Called, it steps.
+    Differentiated in whatever way, with respect to what it is given or through what it
+    returns, it raises `TypeError` where automatic differentiation would return a number
+    that is silently wrong.
 
     Attributes:
         step: The step.

@@ -97,7 +97,7 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
 
         carry = (end, theta_bar, x_bar)
         x, theta_bar, x_bar = jax.lax.fori_loop(0, problem.steps, turn, carry)
-        same = same_integers(problem.state_mask, x, start)
+        same = same_state(problem.state_mask, x, start, end)
         theta_bar, x_bar = jax.tree.map(
             lambda bar: jnp.where(same, bar, jnp.nan), (theta_bar, x_bar)
         )
@@ -109,16 +109,24 @@ def reversible(problem: Problem, theta: Leaves, x: Leaves) -> Any:
     return rolled(theta, x)
 
 
-def same_integers(mask: list[bool], a: Leaves, b: Leaves) -> Any:
-    """Whether two states agree in all integers; in all numbers, if they have none.
+def same_state(mask: list[bool], walked: Leaves, known: Leaves, end: Leaves) -> Any:
+    """Whether a walk back from `end` came to the state that is known to be there.
 
-    Flags need not: that of an overflow, once set, stays.
+    All integers have to agree, and if there are none, all real numbers to the bit.
+    Beside integers, real numbers follow from them and may round otherwise on the way
+    back, each by its own size on the way. Flags need not agree: that of an overflow,
+    once set, stays.
     """
-    pairs = list(zip(a, b, strict=True))
-    integers = [
-        pair
-        for pair, real in zip(pairs, mask, strict=True)
-        if not real and pair[0].dtype != bool
-    ]
-    equal = [jnp.all(x == y) for x, y in integers or pairs]
-    return jnp.all(jnp.stack(equal))
+    exact, close = [], []
+    for real, a, b, c in zip(mask, walked, known, end, strict=True):
+        if real:
+            eps = float(jnp.finfo(a.dtype).eps)
+            size = jnp.maximum(*(jnp.max(jnp.abs(x), initial=0) for x in (b, c)))
+            off = jnp.abs(a - b) <= eps**0.5 * size
+            close.append(jnp.all((a == b) | off | (jnp.isnan(a) & jnp.isnan(b))))
+        elif a.dtype != bool:
+            exact.append(jnp.all(a == b))
+    if not exact:
+        pairs = zip(walked, known, strict=True)
+        exact, close = [jnp.all(a == b) for a, b in pairs], []
+    return jnp.all(jnp.stack([*exact, *close]))

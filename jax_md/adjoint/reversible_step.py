@@ -14,7 +14,8 @@ class ReversibleStep(NamedTuple):
     Attributes:
         forward: The step.
         inverse: Its inverse: integers of a state come back bit for bit. States without
-            integers have to come back so themselves.
+            integers have to come back so themselves. Real numbers beside integers,
+            sums over the trajectory among them, have to come back up to rounding.
         tangent_step: A step to differentiate in place of `forward`; None where
             `forward` itself has the right derivatives.
         begin: ``begin(params, state) -> state``, what `rollout` does to the first

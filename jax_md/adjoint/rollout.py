@@ -11,7 +11,7 @@ from . import backprop as _backprop
 from . import forward as _forward
 from . import hybrid as _hybrid
 from . import reverse as _reverse
-from .dependence import jumps
+from .dependence import jumps, odds
 from .flat import Flat, Problem, differentiable, is_key, strong, trace
 from .guard import refuse_derivatives, refuse_forward
 from .memory import slots_for
@@ -45,6 +45,16 @@ def rollout(
     respect to every floating-point array of `params` and `state`, and of what `step`
     and `observe` close over.
 
+    They are derivatives along the path. Where those of averages are others, as in Monte
+    Carlo, the program of the step tells, and they are refused: with respect to what
+    moves the state by comparisons, rounding or integers alone, and to what a random
+    number of the step is compared with, now or later, to decide between outcomes.
+    The program does not tell of decisions by numbers that move smoothly, such as a pair
+    potential with a step at its cutoff, whose derivative is right for almost every path
+    and leaves the jumps out of averages, nor of random numbers drawn outside of the
+    step. Of a draw that moves the state smoothly as well, it tells only of decisions in
+    which the draw is compared by itself. `NotDifferentiable` marks such steps.
+
     Args:
         step: ``step(params, state) -> state``; the structure, shapes and dtypes of the
             state stay as they are. `Reversible` and `Hybrid` need a `ReversibleStep`.
@@ -61,8 +71,9 @@ def rollout(
 
     Raises:
         TypeError: If `steps` or `every` is no Python integer, if `method` is none of
-            the methods, if `step` changes the structure or a dtype of the state, or if
-            `Reversible` gets a step without an inverse.
+            the methods, if `step` changes the structure or a dtype of the state, if
+            `Reversible` gets a step without an inverse, or, when differentiated, if the
+            step decides as said above.
         ValueError: If `steps` or `every` is less than one, or `every` does not divide
             `steps`, or the step changes a shape.
 
@@ -263,13 +274,21 @@ def prepare(
     smooth = "tangent_step" if "tangent_step" in traced else "step"
     # Constants come first in what was traced, then parameters, then the state.
     order = [*range(len(theta))[where[smooth]], *range(given)]
-    jumping = jumps(traced[smooth].depend(), len(order) + len(x))
+    found, count = traced[smooth].depend(), len(order) + len(x)
+    chancy = odds(found, len(order), count)
+    jumping = jumps(found.outputs, count)
+
+    def guarded(leaf: Any, number: int, name: str) -> Any:
+        if not differentiable([leaf])[0]:
+            return leaf
+        for refused, why in ((jumping, _JUMPS), (chancy, _ODDS)):
+            if refused[number]:
+                return refuse_derivatives(leaf, why.format(name))
+        return leaf
+
     for j, i in enumerate(order):
-        if jumping[j] and problem.theta_mask[i]:
-            theta[i] = refuse_derivatives(theta[i], _JUMPS.format(names[0][i]))
-    for i, name in enumerate(names[1]):
-        if jumping[len(order) + i] and problem.state_mask[i]:
-            x[i] = refuse_derivatives(x[i], _JUMPS.format(name))
+        theta[i] = guarded(theta[i], j, names[0][i])
+    x = [guarded(leaf, len(order) + i, names[1][i]) for i, leaf in enumerate(x)]
 
     def observables(seen: list[Any]) -> Any:
         return jax.tree.unflatten(seen_structure, seen) if observe else None
@@ -282,6 +301,13 @@ _JUMPS = (
     "comparisons, rounding or integers alone, so that the derivative along a path is "
     "zero, though its averages may change. Differentiate averages by reweighting or by "
     "the score function, or keep it constant by `jax.lax.stop_gradient`."
+)
+_ODDS = (
+    "`step` has no derivative with respect to {}: a random number is compared with "
+    "what depends on it, now or in later steps, as when a move is accepted or not, and "
+    "the derivative along a path leaves out how the odds change. Differentiate "
+    "averages by reweighting or by the score function. If a derivative at fixed "
+    "outcomes is meant, compare with `jax.lax.stop_gradient` of the odds."
 )
 
 

@@ -101,8 +101,9 @@ def test_what_steps_share_is_renewed_from_the_stored_state():
             n, m, *rest = state
             if sign < 0:
                 return fn(k, (n, m - 1000 * start, *rest)), start
-            n, m, *rest = fn(k, state)
-            return n, m + 1000 * start, *rest
+            n, m, count, x, p = fn(k, state)
+            m = m + 1000 * start
+            return n, m, count, x, exactly(read(n, m)[1], p)
 
         return move
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_md import adjoint, minimize, space
+from jax_md import adjoint, energy, minimize, space
 
 
 def well(k, x):
@@ -141,6 +141,40 @@ def test_a_parameter_that_tilts_a_flat_direction(tilted, modes):
     for mode in modes:
         slope, converged = jax.jit(mode(place, has_aux=True))(0.0)
         assert converged and jnp.isnan(slope)
+
+
+def test_a_small_tilt_beside_a_stiff_parameter(dtype):
+    stiffness = dtype(1e3 / jnp.finfo(dtype).eps ** 0.75)
+
+    def tilted(params, x):
+        return stiffness * (x[0] - params["place"]) ** 2 / 2 + params["tilt"] * x[1]
+
+    def place(tilt, at):
+        params = {"place": at, "tilt": tilt}
+        start = jnp.stack([at, dtype(3.0)])
+        return adjoint.minimum(tilted, params, start, lambda e, x: x).position[1]
+
+    slopes = jax.jit(jax.jacfwd(place, (0, 1)))(dtype(0.0), dtype(0.5))
+    assert np.all(np.isnan(slopes))
+    assert jax.jit(jax.jacfwd(place, 1))(dtype(0.0), dtype(0.5)) == 0
+
+
+def test_forces_that_cancel_are_no_tilt(dtype):
+    """Atoms of a crystal stay where they are, whatever their size."""
+    displacement_fn, _ = space.periodic(4.0)
+    s = np.stack(np.meshgrid(*[np.arange(4)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    R = jnp.asarray(s + 0.3, dtype)
+    pair_fn = energy.soft_sphere_pair(displacement_fn)
+    own = np.random.default_rng(0).normal(size=s.shape)
+
+    def place(sigma):
+        def crystal(sigma, R):
+            return pair_fn(R, sigma=sigma)
+
+        found = adjoint.minimum(crystal, sigma, R, lambda e, x: x, tolerance=1e-3)
+        return jnp.sum(found.position * own)
+
+    assert abs(jax.jit(jax.grad(place))(dtype(1.6))) < 1e-3
 
 
 def test_a_linear_system_that_is_not_solved():

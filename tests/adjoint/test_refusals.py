@@ -51,12 +51,147 @@ def test_a_temperature_that_only_decides(method):
     with pytest.raises(TypeError, match="what it closes over"):
         jax.grad(closed)(0.5)
 
-    # Kept constant, it is no obstacle to other derivatives.
-    def scaled(a):
-        kT = jax.lax.stop_gradient(a)
-        return end(monte_carlo, kT, method, a * jnp.array([0.3, -0.2]))
+    # Where it starts changes the odds as well.
+    with pytest.raises(TypeError, match=r"with respect to `state\[0\]`: a random"):
+        jax.grad(lambda x: end(monte_carlo, 0.5, method, x))(jnp.ones(2))
 
-    assert jnp.isfinite(jax.grad(scaled)(0.5))
+
+def drawn(fn):
+    """A step that gets two numbers, a state and two keys."""
+
+    def step(params, state):
+        x, key = state
+        key, *two = jax.random.split(key, 3)
+        return fn(params["a"], params["b"], x, *two), key
+
+    return step
+
+
+def pick(u, odds, new, x):
+    return jnp.where(u < odds, new, x)
+
+
+def uniform(key, x):
+    return jax.random.uniform(key, x.shape, x.dtype)
+
+
+def normal(key, x):
+    return jax.random.normal(key, x.shape, x.dtype)
+
+
+def by_parts(a, b, x, one, two):
+    noise, u = jax.random.uniform(one, (2, *x.shape), x.dtype)
+    return pick(u, jnp.exp(-b * x), x + a * noise, x)
+
+
+def by_logarithm(a, b, x, one, two):
+    accept = -jnp.log(uniform(one, x)) / b > x
+    return jnp.where(accept, a * x, x)
+
+
+def by_class(a, b, x, one, two):
+    return x.at[jax.random.categorical(one, b * x)].multiply(a)
+
+
+def by_sweeps(a, b, x, one, two):
+    def sweep(i, x):
+        new = x + a * normal(jax.random.fold_in(one, i), x)
+        u = uniform(jax.random.fold_in(two, i), x)
+        return pick(u, jnp.exp(-b * x), new, x)
+
+    return jax.lax.fori_loop(0, 3, sweep, x)
+
+
+def by_branch(a, b, x, one, two):
+    hit = jax.random.bernoulli(one, jax.nn.sigmoid(a * b * x[0]))
+    return jax.lax.cond(hit, lambda: a * x, lambda: b * x)
+
+
+def by_number(a, b, x, one, two):
+    return a * x + jax.random.poisson(one, b, x.shape)
+
+
+def thermostat(a, b, x, one, two):
+    """Noise, a nearest image and a cutoff: decisions of what moves smoothly."""
+    x = x + a * normal(one, x)
+    dx = x[:, None] - x
+    dx = dx - 3 * jnp.round(dx / 3)
+    return x + jnp.sum(jnp.where(abs(dx) < b, dx * (b - abs(dx)) ** 2, 0), 1)
+
+
+def constant_odds(a, b, x, one, two):
+    return pick(uniform(one, x), 0.3, a * x, x + b)
+
+
+def odds_kept_constant(a, b, x, one, two):
+    odds = jax.lax.stop_gradient(jnp.exp(-b * x))
+    return pick(uniform(one, x), odds, a * x, x + b)
+
+
+def shaped_noise(a, b, x, one, two):
+    scale = jax.random.gamma(one, a, x.shape, x.dtype)
+    return x * scale + jax.random.truncated_normal(two, -b, a, x.shape, x.dtype)
+
+
+def apart(a, b, x, one, two):
+    """The odds depend on one of two numbers, which do not meet."""
+    return jnp.stack([pick(uniform(two, x[0]), b, x[0], b * x[0]), a * x[1]])
+
+
+@pytest.mark.parametrize(
+    ("fn", "refused"),
+    [
+        (by_parts, "abx"),
+        (by_logarithm, "abx"),
+        (by_class, "abx"),
+        (by_sweeps, "abx"),
+        (by_branch, "abx"),
+        (by_number, "b"),
+        (thermostat, ""),
+        (constant_odds, ""),
+        (odds_kept_constant, ""),
+        (shaped_noise, ""),
+        (apart, "b"),
+    ],
+)
+def test_draws_whose_odds_depend_on_what_is_differentiated(fn, refused):
+    step, params = drawn(fn), {"a": jnp.array(0.9), "b": jnp.array(0.7)}
+    x = jnp.array([0.3, 0.5])
+    for name in "abx":
+
+        def loss(value):
+            given = params if name == "x" else {**params, name: value}
+            return end(step, given, x=value if name == "x" else x, steps=2)
+
+        slope, at = jax.grad(loss), "state" if name == "x" else "params"
+        value = x if name == "x" else params[name]
+        if name in refused:
+            with pytest.raises(TypeError, match=f"with respect to `{at}"):
+                slope(value)
+        else:
+            assert jax.eval_shape(slope, value).shape == value.shape
+
+
+def test_why_a_path_has_no_derivative():
+    """Along paths the acceptance does not answer to what scales the moves."""
+    x = jnp.zeros(1000)
+
+    def step(kept, params, state):
+        x, key = state
+        key, one, two = jax.random.split(key, 3)
+        new = x + params * normal(one, x)
+        odds = jnp.exp(x**2 - new**2)
+        odds = jax.lax.stop_gradient(odds) if kept else odds
+        return pick(uniform(two, x), odds, new, x), key
+
+    def average(scale, kept):
+        return end(partial(step, kept), scale, x=x, steps=1) / 1000
+
+    with pytest.raises(TypeError, match=r"the odds change.*`jax.lax.stop_gradient`"):
+        jax.grad(average)(1.0, False)
+    # E[x^2] = s^2 (1 + 2 s^2)^(-3/2) after one move, which falls with s from 1 on.
+    exact = jax.grad(lambda s: s**2 * (1 + 2 * s**2) ** -1.5)(1.2)
+    assert exact < 0 < jax.grad(average)(1.2, True)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
@@ -113,7 +248,8 @@ def test_a_parameter_that_is_not_used_has_gradient_zero():
 
 def through(fn, count=2):
     args = [jnp.asarray(0.5 + i) for i in range(count)]
-    return jumps(dependence(jax.make_jaxpr(fn)(*args), count), count)
+    found = dependence(jax.make_jaxpr(fn)(*args).jaxpr, count)
+    return jumps(found.outputs, count)
 
 
 @jax.custom_jvp
