@@ -30,7 +30,7 @@ from .dependence import dependence
 from .diagnosis import Diagnosis
 from .flat import Leaves, differentiable, is_key, merge, split, strong
 from .forecast import count_numbers, forecast_prepared
-from .lyapunov import lyapunov
+from .lyapunov import lyapunov, norm
 from .methods import (
     Backprop,
     Checkpointed,
@@ -117,11 +117,22 @@ def diagnose(
     active = _active(prepared, loss, end)
     walk = walk_back(prepared, loss, active, given if wrt == "params" else None)
 
+    settle = getattr(step, "settle", None)
+
+    @jax.jit
+    def settled(x: Leaves) -> Leaves:
+        return _bits(settle(params, prepared.tree(x)))
+
     def members_at(x: Leaves) -> Leaves:
-        return _around(prepared, active, x, ensemble, members, spread, key)
+        if ensemble is not None:
+            return _given(prepared, ensemble)
+        many = _around(active, x, members, spread, key)
+        return many if settle is None else jax.vmap(settled)(many)
 
     around = members_at(prepared.x)
     _refuse_copies(prepared, around)
+    if ensemble is None:
+        _refuse_mirrors(prepared, active, around)
     count = around[0].shape[0]
     alone = [jnp.broadcast_to(a, (count, *a.shape)) for a in prepared.x]
     norms, sizes, _, _ = walk(prepared.theta, alone, steps)
@@ -230,26 +241,28 @@ def _active(prepared: Prepared, loss: Callable, end: Leaves) -> list[bool]:
     return active
 
 
+def _bits(state: Any) -> Leaves:
+    """The arrays of a state, keys as their bits."""
+    leaves = jax.tree.leaves(state)
+    return [jax.random.key_data(a) if is_key(a) else strong(a) for a in leaves]
+
+
+def _given(prepared: Prepared, ensemble: Any) -> Leaves:
+    """States that windows begin with, ``[members, ...]``, as the user has them."""
+    others = _bits(ensemble)
+    expected, got = [a.shape for a in prepared.x], [a.shape for a in others]
+    if [a[1:] for a in got] != expected or len({a[:1] for a in got}) != 1:
+        raise ValueError(
+            "`ensemble` must be a tree like `state` with a first axis for the "
+            f"members; got shapes {got} for states of {expected}."
+        )
+    return others
+
+
 def _around(
-    prepared: Prepared,
-    active: list[bool],
-    x: Leaves,
-    ensemble: Any,
-    members: int,
-    spread: float,
-    key: Any,
+    active: list[bool], x: Leaves, members: int, spread: float, key: Any
 ) -> Leaves:
-    """The states that a window begins with, ``[members, ...]``."""
-    if ensemble is not None:
-        leaves = jax.tree.leaves(ensemble)
-        others = [jax.random.key_data(a) if is_key(a) else strong(a) for a in leaves]
-        expected, got = [a.shape for a in x], [a.shape for a in others]
-        if [a[1:] for a in got] != expected or len({a[:1] for a in got}) != 1:
-            raise ValueError(
-                "`ensemble` must be a tree like `state` with a first axis for the "
-                f"members; got shapes {got} for states of {expected}."
-            )
-        return others
+    """States that differ a little from one, ``[members, ...]``."""
     many = []
     for moving, a, k in zip(active, x, jax.random.split(key, len(x)), strict=True):
         copies = jnp.broadcast_to(a, (members, *a.shape))
@@ -260,14 +273,42 @@ def _around(
     return many
 
 
+_DIFFER = (
+    "`spread` must make states differ, but after one step {}: real numbers of this "
+    "state only mirror its integers, or are zero. Pass states that differ as "
+    "`ensemble`, or give the step a `settle`, as those of `simulate` have."
+)
+
+
 def _refuse_copies(prepared: Prepared, members: Leaves) -> None:
     step = jax.jit(jax.vmap(lambda x: prepared.problem.step(prepared.theta, x)))
     if all(bool(jnp.all(a == a[:1])) for a in step(members)):
-        raise ValueError(
-            "`spread` must make states differ, but after one step all are the same: "
-            "the real numbers of this state only mirror its integers, or are zero. "
-            "Pass states that differ as `ensemble`."
-        )
+        raise ValueError(_DIFFER.format("all are the same"))
+
+
+def _refuse_mirrors(prepared: Prepared, active: list[bool], members: Leaves) -> None:
+    """Raise if members differ by much less than the derivative of the step says."""
+    problem, theta, x = prepared.problem, prepared.theta, prepared.x
+    mask = problem.state_mask
+    x_in, x_rest = split(mask, x)
+
+    def move(x_in: Leaves) -> Leaves:
+        return split(mask, problem.step(theta, merge(mask, x_in, x_rest)))[0]
+
+    @jax.jit
+    def differences(member: Leaves) -> list[tuple[Any, Any]]:
+        off = [b - a for a, b in zip(x_in, split(mask, member)[0], strict=True)]
+        here, expected = jax.jvp(move, (x_in,), (off,))
+        there = split(mask, problem.step(theta, member))[0]
+        moved = [b - a for a, b in zip(here, there, strict=True)]
+        return [(norm([a]), norm([b])) for a, b in zip(moved, expected, strict=True)]
+
+    one = [a[0] for a in members]
+    counted = [a for a, smooth in zip(active, mask, strict=True) if smooth]
+    for counts, (moved, expected) in zip(counted, differences(one), strict=True):
+        # Far below what a derivative can miss.
+        if counts and moved < 0.1 * expected:
+            raise ValueError(_DIFFER.format("they hardly do"))
 
 
 def _grow(spread_of: Callable, steps: int) -> tuple[np.ndarray, ...]:

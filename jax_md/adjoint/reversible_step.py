@@ -27,6 +27,9 @@ class ReversibleStep(NamedTuple):
             undid may be differentiated with: the neighbor list as it was updated.
         renew: ``renew(params, state, shared) -> shared``: that of a window of `Hybrid`,
             from the state at its start and the first `shared`.
+        settle: ``settle(params, state) -> state``: the state of the integers that are
+            nearest to its real numbers, for who changes the latter; None where real
+            numbers do not follow from integers.
     """
 
     forward: Callable[..., Any]
@@ -35,6 +38,7 @@ class ReversibleStep(NamedTuple):
     begin: Callable[[Any, Any], Any] | None = None
     shared: Any = None
     renew: Callable[[Any, Any, Any], Any] | None = None
+    settle: Callable[[Any, Any], Any] | None = None
 
     def __call__(self, params: Any, state: Any) -> Any:
         """Step forward."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_md import adjoint
+from jax_md import adjoint, simulate
 
 SIGMA = 5  # standard errors
 
@@ -204,3 +204,36 @@ def test_errors(error, words, change):
     call = {"loss": lambda s: jnp.sum(s[0]), "step": oscillator, **change}
     with pytest.raises(error, match=words):
         adjoint.diagnose(**call, params=1.0, state=start, steps=10)
+
+
+def test_members_of_an_ensemble_on_a_lattice():
+    """Their integers have to differ, not only the numbers read off them."""
+    side, dt, n = 3.0, 0.02, 6
+
+    def potential(R, k):
+        return k * jnp.sum(jnp.prod(jnp.cos(2 * jnp.pi * R / side), 1))
+
+    simulator = simulate.nve_reversible(potential, side, dt)
+    R = jnp.asarray(np.random.default_rng(0).uniform(0, side, (n, 2)))
+    state = simulator.init(jax.random.key(1), R, kT=1.0)
+    step = simulator.for_adjoint(lambda k: {"k": k})
+
+    def plain(k, state):
+        R = state["R"] + dt / 2 * state["P"]
+        P = state["P"] - dt * jax.grad(potential)(R, k)
+        return {"R": (R + dt / 2 * P) % side, "P": P}
+
+    def report(step, state, name):
+        return adjoint.diagnose(
+            lambda s: jnp.sum(name(s) ** 2), step, 1.0, state, 60, (), members=64
+        )
+
+    real = {"R": state.position, "P": state.momentum}
+    expected = report(plain, real, lambda s: s["P"])
+    found = report(step, state, lambda s: s.momentum)
+    np.testing.assert_array_equal(found.window, expected.window)
+    np.testing.assert_allclose(found.signal, expected.signal, rtol=0.05)
+    np.testing.assert_allclose(found.noise, expected.noise, rtol=0.4)
+    unsettled = step._replace(settle=None)
+    with pytest.raises(ValueError, match="hardly do.*`settle`"):
+        report(unsettled, state, lambda s: s.momentum)

@@ -244,5 +244,9 @@ def nvt_langevin_reversible(
         return lattice.kick(state, state.force, -dt / 2), neighbors  # B
 
     return ReversibleSimulator(
-        jax.jit(init), jax.jit(step), jax.jit(undo), jax.jit(refresh)
+        jax.jit(init),
+        jax.jit(step),
+        jax.jit(undo),
+        jax.jit(lattice.settle),
+        jax.jit(refresh),
     )

@@ -253,7 +253,9 @@ def nvt_nose_hoover_reversible(
         )
         return moved(state, -dt, kT, kwargs)
 
-    return ReversibleSimulator(jax.jit(init), jax.jit(step), jax.jit(undo))
+    return ReversibleSimulator(
+        jax.jit(init), jax.jit(step), jax.jit(undo), jax.jit(lattice.settle)
+    )
 
 
 def nvt_nose_hoover_reversible_invariant(

@@ -139,4 +139,6 @@ def nve_reversible(
     ) -> tuple[NVEReversibleState, Any]:
         return moved(state, -dt, kwargs)
 
-    return ReversibleSimulator(jax.jit(init), jax.jit(step), jax.jit(undo))
+    return ReversibleSimulator(
+        jax.jit(init), jax.jit(step), jax.jit(undo), jax.jit(lattice.settle)
+    )

@@ -19,6 +19,7 @@ class ReversibleSimulator:
         undo: ``undo(state, **kwargs) -> (state, neighbors)``: the state that `step`
             took to its argument, and the neighbor list of the force on the way, None
             without one.
+        settle: ``settle(state) -> state`` rounds positions and momenta to the lattice.
         refresh: ``refresh(state, **kwargs) -> state`` computes again what a state holds
             that follows from its positions; None where there is nothing.
     """
@@ -26,6 +27,7 @@ class ReversibleSimulator:
     init: Callable[..., Any]
     step: Callable[..., Any]
     undo: Callable[..., Any]
+    settle: Callable[[Any], Any]
     refresh: Callable[..., Any] | None = None
 
     def __iter__(self) -> Iterator[Callable]:
@@ -73,10 +75,15 @@ class ReversibleSimulator:
             assert refresh is not None
             return refresh(params, state, *own)
 
+        def settle(params: Any, state: Any) -> Any:
+            state = self.settle(state)
+            return state if refresh is None else begin(params, state)
+
         return adjoint.ReversibleStep(
             bound(self.step),
             bound(self.inverse if neighbors is None else self.undo),
             begin=None if refresh is None else begin,
             shared=neighbors,
             renew=None if neighbors is None else renew,
+            settle=settle,
         )
