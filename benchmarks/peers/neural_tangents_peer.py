@@ -16,7 +16,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from protocol import peak_memory, serve
+from protocol import call_memory, peak_memory, serve
 
 try:
     import neural_tangents as nt  # pyright: ignore[reportMissingImports]
@@ -101,5 +101,11 @@ def run(name: str) -> dict:
     return {"seconds": time.perf_counter() - start}
 
 
+def memory(name: str) -> dict:
+    """Measure what one call of a compiled kernel needs, its results included."""
+    process = peak_memory()
+    return {"process_bytes": process, "call_bytes": call_memory(problems[name])}
+
+
 if __name__ == "__main__":
-    serve({"info": info, "prepare": prepare, "run": run})
+    serve({"info": info, "prepare": prepare, "run": run, "memory": memory})
