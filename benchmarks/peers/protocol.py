@@ -16,7 +16,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-M_MMAP_THRESHOLD = -3  # of malloc.h
+# Of malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def peak_memory() -> int:
@@ -35,9 +36,10 @@ def call_memory(call: Callable[[], object]) -> int | None:
         # Else what the allocator keeps of earlier calls would hide what this one needs.
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 16)
-        libc.malloc_trim(0)
+        libc.mallopt(M_TRIM_THRESHOLD, 1 << 16)
         call()
         gc.collect()
+        libc.malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         before = _status("VmHWM")
     except OSError:
