@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 Array = jax.Array
-# Up to so many terms, a sum over several axes is cheaper in one pass than axis by axis.
-ONE_PASS = 9
+# Up to so many terms, a sum over several axes is cheaper in one pass than axis by axis,
+# but not where the compiler ignores barriers, and sums anew in all that reads the sum.
+ONE_PASS = 9 if jax.__version_info__ >= (0, 12) else 0
 
 
 class Padding(Enum):
