@@ -1,90 +1,110 @@
 """What an entry of an infinite-width kernel costs, beside neural-tangents.
 
     python -m benchmarks.bench_wide
-    python -m benchmarks.bench_wide --sizes 256 --repeats 3
+    python -m benchmarks.bench_wide --sizes 256 --name wide_256
 
 NNGP and tangent kernel of ReLU networks in single precision on images of handwritten
-digits, 8 x 8 (`benchmarks/data/digits.npz`): fully connected ones of depth 3 to 32,
-convolutions that end by flattening, convolutions that end by pooling. Both engines run
-the same script and take turns. Every pair of pixels counts under pooling, which takes
-4,096 numbers for each pair of images, so there both go block by block through `batch`
-and get fewer images: the first size over eight. Flattened convolutions are measured
-whole and in blocks.
+digits, 8 x 8 (`benchmarks/data/digits.npz`, from 1,798 on mirrored): fully connected
+ones of depth 3, 8 and 32, convolutions that end by flattening, convolutions that end by
+pooling. Both engines run the same script and take turns.
 
-Memory is the peak of a fresh process, above that after the kernel of a few images. At
-last `batch` shares blocks among eight devices that the host pretends to be:
-four times the work for twice the images.
+- Flattened convolutions are measured whole up to 1,024 images, where neural-tangents
+  needs 2 GB, and at depth 3 also block by block through `batch`, at every size.
+- Every pair of pixels counts under pooling, which takes 4,096 numbers for each pair of
+  images: both engines go block by block, neural-tangents for a minute with 128 images.
+  It is left out where a call would take more than two, and cost by entry compares.
+
+Memory is what one call adds to the resident size of its process, results included, once
+all is compiled; beside it stands the peak of the whole process.
+
+At last `batch` shares blocks of the flattened convolutions among eight devices that the
+host pretends to be, for one, two and four times the images. Work is the processor time
+of all threads; the results have to be those of one device.
 """
 
+import math
 from functools import partial
 
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.peers.client import ROOT, Peer
+from benchmarks.peers.client import ROOT, Peer, cores
 
 IMAGES = str(ROOT / "benchmarks" / "data" / "digits.npz")
 SCRIPT = "neural_tangents_peer.py"
 NAMES = {"ours": "jax_md", "neural_tangents": "neural-tangents"}
-FLATTEN_BLOCK, POOL_BLOCK = 64, 16
-DEVICES = 8
+DEPTHS = (3, 8, 32)
+# Convolutional networks are as deep as neural-tangents compiles in seconds.
+CONVOLUTIONS = (3, 8)
+FLATTEN_BLOCK, FLATTEN_WHOLE = 64, 1024
+# Images under pooling by depth: neural-tangents takes half a minute for each.
+POOL_BLOCK, POOLED = 16, {3: 128, 8: 64}
+DEVICES, DEVICE_BLOCK = 8, 32
 # Relative difference of the two kernels, in single precision at depth 32.
 AGREEMENT = 2e-4
 
 
 def cases(sizes: list[int]) -> list[dict]:
-    """Return what to compute: networks, and numbers of images."""
+    """Return what to compute: networks, numbers of images, and by which engines."""
 
-    def case(kind, depth, n1, n2=None, block=0):
-        return {"kind": kind, "depth": depth, "n1": n1, "n2": n2, "block": block}
+    def case(kind, depth, n1, n2=None, block=0, alone=False):
+        problem = {"kind": kind, "depth": depth, "n1": n1, "n2": n2, "block": block}
+        return {"problem": problem, "alone": alone}
 
     small, large = sizes[0], sizes[-1]
-    found = [case("fcn", depth, small) for depth in (3, 8, 32)]
-    found += [case("fcn", 3, n) for n in sizes[1:]]
+    found = [case("fcn", depth, n) for n in sizes for depth in DEPTHS]
     found += [case("fcn", 3, small, large - small)] if large > small else []
-    found += [case("flatten", depth, small) for depth in (3, 8)]
-    found += [case("flatten", 3, small, None, FLATTEN_BLOCK)]
-    pooled = max(small // 8 // POOL_BLOCK, 1) * POOL_BLOCK
-    found += [case("pool", depth, pooled, None, POOL_BLOCK) for depth in (3, 8)]
-    found += [case("pool", 3, pooled, pooled, POOL_BLOCK)]
+    whole = [n for n in sizes if n <= FLATTEN_WHOLE]
+    found += [case("flatten", depth, n) for n in whole for depth in CONVOLUTIONS]
+    found += [case("flatten", 3, n, None, FLATTEN_BLOCK) for n in sizes]
+    for depth, most in POOLED.items():
+        n = min(most, small // POOL_BLOCK * POOL_BLOCK)
+        found += [case("pool", depth, n, None, POOL_BLOCK)]
+    n = min(POOLED[8], small // POOL_BLOCK * POOL_BLOCK)
+    found += [case("pool", 3, n, n, POOL_BLOCK)]
+    if small > POOLED[3]:
+        found += [case("pool", 3, small, None, POOL_BLOCK, alone=True)]
     return found
 
 
-def label(case: dict) -> str:
-    columns = "" if case["n2"] is None else f" x {case['n2']}"
-    blocks = f", blocks of {case['block']}" if case["block"] else ""
-    return f"{case['kind']}, depth {case['depth']}, {case['n1']}{columns}{blocks}"
+def label(problem: dict) -> str:
+    columns = "" if problem["n2"] is None else f" x {problem['n2']}"
+    blocks = f", blocks of {problem['block']}" if problem["block"] else ""
+    depth, n1 = problem["depth"], problem["n1"]
+    return f"{problem['kind']}, depth {depth}, {n1}{columns}{blocks}"
 
 
 def seconds(peer: Peer) -> float:
     return peer.ask("run", name="only")["seconds"]
 
 
-def measure_case(case: dict, engines: list[str], repeats: int, **options) -> list[dict]:
-    """Measure both engines on one kernel, each in a fresh process."""
+def measure_case(problem: dict, engines: list[str], repeats: int) -> list[dict]:
+    """Measure engines on one kernel, each in a fresh process."""
     peers: dict[str, Peer] = {}
     rows: dict[str, dict] = {}
-    entries = case["n1"] * (case["n2"] or case["n1"])
+    entries = problem["n1"] * (problem["n2"] or problem["n1"])
     try:
         for name in engines:
-            peer = peers[name] = Peer(name, script=SCRIPT, **options)
-            ready = peer.ask("prepare", name="only", images=IMAGES, **case)
-            above = peer.ask("memory")["peak_bytes"] - ready.pop("baseline_bytes")
-            rows[name] = {**peer.info, **ready, "peak_bytes": above}
-        agree([row.pop("samples") for row in rows.values()], label(case))
+            peer = peers[name] = Peer(name, script=SCRIPT)
+            ready = peer.ask("prepare", name="only", images=IMAGES, **problem)
+            rows[name] = {**peer.info, **ready}
+        agree([row.pop("samples") for row in rows.values()], label(problem))
         runs = {name: partial(seconds, peer) for name, peer in peers.items()}
         for name, times in measure.in_turns(runs, repeats).items():
-            rows[name].update(times, entry_s=times["seconds"] / entries)
+            memory = peers[name].ask("memory", name="only")
+            rows[name].update(times, entry_s=times["seconds"] / entries, **memory)
     finally:
         for peer in peers.values():
             peer.close()
     for name, row in rows.items():
-        row.update(case, engine=NAMES[name], case=label(case), entries=entries)
-        row["ratio"] = rows[engines[-1]]["seconds"] / row["seconds"]
+        row.update(problem, engine=NAMES[name], case=label(problem), entries=entries)
+        if len(engines) > 1:
+            row["ratio"] = rows[engines[-1]]["seconds"] / row["seconds"]
         print(
             f"{row['case']:38} {row['engine']:16} {1e3 * row['seconds']:10.1f} ms, "
-            f"{1e6 * row['entry_s']:9.3f} us an entry, {row['ratio']:5.1f} x, "
-            f"{row['peak_bytes'] / 1e6:7.0f} MB, "
+            f"{1e6 * row['entry_s']:9.3f} us an entry, {row.get('ratio', 0):5.1f} x, "
+            f"{(row['call_bytes'] or 0) / 1e6:8.1f} MB a call, "
+            f"{row['process_bytes'] / 1e6:6.0f} MB in all, "
             f"first call {row['first_call_s']:5.1f} s",
             flush=True,
         )
@@ -99,35 +119,56 @@ def agree(samples: list, name: str) -> None:
             raise RuntimeError(f"the kernels of `{name}` differ by {gap:.1e}.")
 
 
-def measure_devices(n: int, engines: list[str], repeats: int) -> list[dict]:
-    """Measure `batch` over several devices at two sizes."""
+def measure_devices(n: int, repeats: int) -> list[dict]:
+    """Measure how the work of `batch` over several devices grows with the images."""
     flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}"}
-    rows = []
-    for size in (n, 2 * n):
-        case = {"kind": "fcn", "depth": 3, "n1": size, "n2": None, "block": n // 16}
-        case["devices"] = DEVICES
-        found = measure_case(case, engines, repeats, variables=flags)
-        for row in found:
-            row["case"] += f", {DEVICES} devices"
-        rows += found
-    for first, second in zip(rows, rows[len(engines) :], strict=False):
-        second["growth"] = second["seconds"] / first["seconds"]
-        print(f"{second['engine']}: twice the images take {second['growth']:.1f} x")
+    rows: list[dict] = []
+    # The blocks stay, so that twice the images are four times the blocks.
+    unit = DEVICES * DEVICE_BLOCK
+    first = max(n // unit, 1) * unit
+    for size in (first, 2 * first, 4 * first):
+        problem = {"kind": "flatten", "depth": 3, "n1": size, "n2": None}
+        problem |= {"block": DEVICE_BLOCK, "devices": DEVICES}
+        with Peer("ours", script=SCRIPT, variables=flags) as peer:
+            ready = peer.ask("prepare", name="only", images=IMAGES, **problem)
+            ready.pop("samples")
+            runs = [peer.ask("run", name="only") for _ in range(repeats)]
+            gap = peer.ask("compare", name="only")["gap"]
+            row = {**peer.info, **ready, **problem, "gap": gap, "cores": cores()}
+        for key in ("seconds", "work_s"):
+            row[key] = float(np.median([run[key] for run in runs]))
+        row.update(engine=NAMES["ours"], case=label(problem), entries=size**2)
+        if rows:
+            before = rows[-1]
+            factor = math.log(size / before["n1"])
+            row["exponent"] = math.log(row["work_s"] / before["work_s"]) / factor
+        rows.append(row)
+        print(
+            f"{row['case']:38} {DEVICES} devices, {row['seconds']:7.2f} s, "
+            f"work {row['work_s']:7.2f} s, exponent {row.get('exponent', 0):4.2f}, "
+            f"from one device {gap:.1e}",
+            flush=True,
+        )
     return rows
 
 
 def main() -> None:
     """Measure and print."""
     options = measure.arguments(
-        __doc__, name="wide", sizes=[512, 1024, 1536], peers=["neural_tangents"]
+        __doc__,
+        name="wide",
+        sizes=[512, 1024, 2048],
+        repeats=3,
+        peers=["neural_tangents"],
     )
     engines = [name for name in NAMES if name not in options.without]
     rows = []
     for case in cases(options.sizes):
-        rows += measure_case(case, engines, options.repeats)
+        chosen = engines[:1] if case["alone"] else engines
+        rows += measure_case(case["problem"], chosen, options.repeats)
         measure.save(options.name, rows)
-    rows += measure_devices(options.sizes[0], engines, options.repeats)
-    measure.save(options.name, rows)
+    rows = measure_devices(options.sizes[0], options.repeats)
+    measure.save(f"{options.name}_devices", rows)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Reads ``benchmarks/results/<name>.json``; prints all by default.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable
 
@@ -36,6 +37,11 @@ def megabytes(row: dict) -> str:
         return ""
     each = row["peak_bytes_per_atom"] / 1e3
     return f"{row['peak_bytes'] / 1e6:,.0f} MB, {each:.2f} kB an atom"
+
+
+def size(row: dict, key: str) -> str:
+    """Show a number of bytes, where it was measured."""
+    return f"{row[key] / 1e6:,.1f} MB" if row.get(key) else ""
 
 
 STEP: Columns = {
@@ -94,9 +100,18 @@ COLUMNS: dict[str, Columns] = {
         "version": version,
         "time": lambda row: f"{1e3 * row['seconds']:,.1f} ms",
         "an entry": lambda row: f"{1e6 * row['entry_s']:.3f} µs",
-        "speed": lambda row: f"{row['ratio']:.1f} ×",
-        "peak memory": lambda row: f"{row['peak_bytes'] / 1e6:,.0f} MB",
+        "speed": lambda row: f"{row['ratio']:.1f} ×" if "ratio" in row else "",
+        "memory of a call": lambda row: size(row, "call_bytes"),
+        "of the process": lambda row: size(row, "process_bytes"),
         "first call": lambda row: f"{row['first_call_s']:.1f} s",
+    },
+    "wide_devices": {
+        "kernel": lambda row: row["case"],
+        "devices": lambda row: f"{row['devices']} on {row['cores']} cores",
+        "time": lambda row: f"{row['seconds']:.2f} s",
+        "work of all threads": lambda row: f"{row['work_s']:.2f} s",
+        "exponent": lambda row: f"{row['exponent']:.2f}" if "exponent" in row else "",
+        "difference from one device": lambda row: f"{row['gap']:.1e}",
     },
     "import": {
         "engine": lambda row: row["engine"],
@@ -110,7 +125,9 @@ def table(name: str) -> str:
     """Make the table of one benchmark, under a line that says where it was run."""
     content = json.loads((RESULTS / f"{name}.json").read_text())
     machine = content["machine"]
-    columns = COLUMNS.get(name, STEP)
+    # Runs with other sizes have names such as `wide_512` and `wide_512_devices`.
+    kind = re.sub(r"_\d+", "", name)
+    columns = COLUMNS.get(kind, STEP)
     lines = [
         f"`{name}`, {machine['date']}, {machine['cores']} cores of {machine['cpu']}",
         "",

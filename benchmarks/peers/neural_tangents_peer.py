@@ -16,7 +16,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from protocol import peak_memory, serve
+from protocol import call_memory, peak_memory, serve
 
 try:
     import neural_tangents as nt  # pyright: ignore[reportMissingImports]
@@ -30,8 +30,9 @@ except ImportError:
     VERSION = "this project"
 
 GET = ("nngp", "ntk")
-FEW = 16
 problems: dict = {}
+# The same kernels by other means, to compare with.
+references: dict = {}
 
 
 def network(kind: str, depth: int):
@@ -66,40 +67,62 @@ def prepare(
 ) -> dict:
     """Compile the kernel of ``n1`` images with themselves, or with ``n2`` others.
 
-    A positive ``block`` goes through `batch`, with so many ``devices``. The baseline of
-    memory is after the same for a few images, so that it holds the compiler.
+    A positive ``block`` goes through `batch`, with so many ``devices``. Where there are
+    not enough images, mirror images follow.
     """
     data = np.load(images)["images"][..., None] / 16
+    data = np.concatenate([data, data[:, :, ::-1]])
     kernel_fn = network(kind, depth)
+    x1 = jnp.asarray(data[:n1], jnp.float32)
+    x2 = None if n2 is None else jnp.asarray(data[n1 : n1 + n2], jnp.float32)
 
-    def problem(n1, n2, block):
-        x1 = jnp.asarray(data[:n1], jnp.float32)
-        x2 = None if n2 is None else jnp.asarray(data[n1 : n1 + n2], jnp.float32)
-        if block:
-            batched = nt.batch(kernel_fn, batch_size=block, device_count=devices)
-            return lambda: jax.block_until_ready(tuple(batched(x1, x2, GET)))
+    def blocks(devices):
+        batched = nt.batch(kernel_fn, batch_size=block, device_count=devices)
+        return lambda: jax.block_until_ready(tuple(batched(x1, x2, GET)))
+
+    if block:
+        problems[name], references[name] = blocks(devices), blocks(0)
+    else:
         compiled = jax.jit(lambda a, b: tuple(kernel_fn(a, b, GET)))
-        return lambda: jax.block_until_ready(compiled(x1, x2))
-
-    few = FEW * max(devices, 1)
-    problem(few, None if n2 is None else few, FEW // 2 if block else 0)()
-    baseline = peak_memory()
-    problems[name] = problem(n1, n2, block)
+        problems[name] = lambda: jax.block_until_ready(compiled(x1, x2))
     start = time.perf_counter()
     nngp, ntk = problems[name]()
     first = time.perf_counter() - start
     return {
         "first_call_s": first,
-        "baseline_bytes": baseline,
         "samples": [np.asarray(k[:3, -3:], float).tolist() for k in (nngp, ntk)],
     }
 
 
 def run(name: str) -> dict:
-    start = time.perf_counter()
+    start, work = time.perf_counter(), time.process_time()
     problems[name]()
-    return {"seconds": time.perf_counter() - start}
+    return {
+        "seconds": time.perf_counter() - start,
+        "work_s": time.process_time() - work,
+    }
+
+
+def compare(name: str) -> dict:
+    """Return the largest relative difference from `batch` on one device."""
+    pairs = zip(problems[name](), references[name](), strict=True)
+    gaps = [np.max(np.abs(np.asarray(a) / np.asarray(b) - 1)) for a, b in pairs]
+    return {"gap": float(max(gaps))}
+
+
+def memory(name: str) -> dict:
+    """Measure what one call of a compiled kernel needs, its results included."""
+    process = peak_memory()
+    return {"process_bytes": process, "call_bytes": call_memory(problems[name])}
 
 
 if __name__ == "__main__":
-    serve({"info": info, "prepare": prepare, "run": run})
+    serve(
+        {
+            "info": info,
+            "prepare": prepare,
+            "run": run,
+            "memory": memory,
+            "compare": compare,
+        }
+    )

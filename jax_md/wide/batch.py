@@ -207,7 +207,7 @@ class _Program:
             found.append(layout)
             return leaves
 
-        jax.eval_shape(at, (0, 0))
+        leaves = jax.eval_shape(at, (0, 0))
         layout = found[0]
         # Where only the two batch axes are left, the mirror image of a block is its
         # transpose. What comes with the inputs may differ between the two.
@@ -222,35 +222,25 @@ class _Program:
                 if kind == "pair"
             )
         )
-        if not mirrored:
-            i, j = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
-            leaves = jax.lax.map(at, (jnp.asarray(i), jnp.asarray(j)))
-            joined = [
-                blocks.join_grid(kind, leaf.reshape(*shape, *leaf.shape[1:]))
-                for kind, leaf in zip(layout.kinds, leaves, strict=True)
-            ]
-            return joined, layout
+        i, j = (
+            np.triu_indices(shape[0]) if mirrored else np.indices(shape).reshape(2, -1)
+        )
+        grid = list(zip(layout.kinds, leaves, strict=True))
 
-        i, j = np.triu_indices(shape[0])
-        leaves = jax.lax.map(at, (jnp.asarray(i), jnp.asarray(j)))
-        place = np.zeros(shape, int)
-        place[i, j] = place[j, i] = np.arange(len(i))
-        below = jnp.asarray(np.tri(*shape, k=-1, dtype=bool))[:, :, None, None]
+        # Blocks are written where they belong: besides the result there is one block.
+        def write(joined: list[Any], place: Any) -> tuple[list[Any], None]:
+            block = at(place)
+            for k, (kind, _) in enumerate(grid):
+                if mirrored and kind == "pair":
+                    image = jnp.swapaxes(block[k], 0, 1)
+                    joined[k] = blocks.put(kind, joined[k], image, *place[::-1])
+                joined[k] = blocks.put(kind, joined[k], block[k], *place)
+            return joined, None
 
-        diagonal = np.broadcast_to(np.diagonal(place), shape)
-
-        def grid(kind: str, leaf: jax.Array) -> jax.Array:
-            if kind != "pair":
-                return leaf[diagonal if kind == "column" else diagonal.T]
-            full = leaf[place]
-            return jnp.where(
-                jnp.broadcast_to(below, full.shape), jnp.swapaxes(full, 2, 3), full
-            )
-
-        joined = [
-            blocks.join_grid(kind, grid(kind, leaf))
-            for kind, leaf in zip(layout.kinds, leaves, strict=True)
+        empty = [
+            jnp.zeros(blocks.joined_shape(*one, shape), one[1].dtype) for one in grid
         ]
+        joined, _ = jax.lax.scan(write, empty, (jnp.asarray(i), jnp.asarray(j)))
         return joined, layout
 
     def block(

@@ -223,17 +223,20 @@ def _kinds(out: Any, get: Any) -> Any:
     return jax.tree.map(of, out, is_leaf=is_record)
 
 
-def join_grid(kind: str, leaf: jax.Array) -> jax.Array:
-    """Join blocks of one array, ``[rows, columns, *block]``."""
-    if kind == "pair":
-        leaf = jnp.moveaxis(leaf, 2, 1)
-        joined = (leaf.shape[0] * leaf.shape[1], leaf.shape[2] * leaf.shape[3])
-        return leaf.reshape(*joined, *leaf.shape[4:])
-    if kind == "row":
-        return leaf[:, 0].reshape(-1, *leaf.shape[3:])
-    if kind == "column":
-        return leaf[0].reshape(-1, *leaf.shape[3:])
-    return leaf[0, 0]
+def joined_shape(kind: str, block: Any, grid: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of an array joined of a grid of blocks."""
+    along = {"pair": grid, "row": grid[:1], "column": grid[1:]}.get(kind, ())
+    n = len(along)
+    sizes = tuple(k * size for k, size in zip(along, block.shape[:n], strict=True))
+    return (*sizes, *block.shape[n:])
+
+
+def put(kind: str, joined: jax.Array, block: jax.Array, i: Any, j: Any) -> jax.Array:
+    """Write one block of an array where it belongs."""
+    place = {"pair": (i, j), "row": (i,), "column": (j,)}.get(kind, ())
+    starts = [k * size for k, size in zip(place, block.shape, strict=False)]
+    starts += [0] * (block.ndim - len(starts))
+    return jax.lax.dynamic_update_slice(joined, block, starts)
 
 
 def join_on_host(kind: str, grid: list[list[np.ndarray]]) -> np.ndarray:

@@ -134,9 +134,13 @@ class Kernel:
         """
         n_self = self.n_batch_self
         second = 1 if self.cov2 is None else 2
+        nngp, ntk = self.nngp, self.map_ntk(lambda ntk: fn(ntk, 2, 1, second))
+        if self.has_ntk:
+            # One after the other: what a map needs besides its result, it needs once.
+            nngp, ntk = jax.lax.optimization_barrier((nngp, ntk))
         return self.replace(
-            nngp=fn(self.nngp, 2, 1, second),
-            ntk=self.map_ntk(lambda ntk: fn(ntk, 2, 1, second)),
+            nngp=fn(nngp, 2, 1, second),
+            ntk=ntk,
             cov1=fn(self.cov1, n_self, 1, 1),
             cov2=None if self.cov2 is None else fn(self.cov2, n_self, 2, 2),
             **changes,

@@ -43,8 +43,9 @@ from jax_md.wide.stax.windows import (
     pad,
     spread,
     spread_sum,
+    spread_sums,
     window,
-    window_sum,
+    window_sums,
 )
 
 Array = jax.Array
@@ -112,15 +113,14 @@ class _Conv(NamedTuple):
     def kernel(self, k: Kernel, steps: Sequence[Any], slide: Any) -> Kernel:
         """Apply the kernel rule of shared weights.
 
-        ``slide(x, axis, step, paired)`` sums over what a filter sees along one axis, or
-        along both copies of it at once.
+        ``slide(x, axes, steps, paired)`` sums over what a filter sees along axes, or
+        along both copies of each at once.
         """
 
         def average(x: Array, n_batch: int, *_: int) -> Array:
             copies = 1 if k.diagonal_spatial else 2
-            for position, step in zip(self.axes.in_kernel(), steps, strict=True):
-                x = slide(x, n_batch + copies * position, step, copies == 2)
-            return x / math.prod(self.sizes)
+            axes = [n_batch + copies * position for position in self.axes.in_kernel()]
+            return slide(x, axes, steps, copies == 2) / math.prod(self.sizes)
 
         k = self.affine.kernel(k, self.fan_in(k.shape1), average)
         return self.axes.reordered(k)
@@ -189,7 +189,7 @@ def Conv(
 
     @conv.requires(Diagonal())
     def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
-        return conv.kernel(k, conv.windows(k.shape1), window_sum)
+        return conv.kernel(k, conv.windows(k.shape1), window_sums)
 
     return shaped(shape_fn, conv.draw), apply_fn, kernel_fn, conv.centers
 
@@ -240,7 +240,7 @@ def ConvTranspose(
 
     @conv.requires(Diagonal())
     def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
-        return conv.kernel(k, conv.spreads(k.shape1), spread_sum)
+        return conv.kernel(k, conv.spreads(k.shape1), spread_sums)
 
     def mask_fn(mask: Any, input_shape: Any) -> Array:
         # What a masked entry would go to is not known, and is masked.
@@ -306,9 +306,8 @@ def ConvLocal(
         def average(x: Array, n_batch: int, *_: int) -> Array:
             if not k.diagonal_spatial:
                 x = layout.spatial_diagonal(x, n_batch)
-            for position, w in zip(conv.axes.in_kernel(), windows, strict=True):
-                x = window_sum(x, n_batch + position, w)
-            x = x / math.prod(conv.sizes)
+            axes = [n_batch + position for position in conv.axes.in_kernel()]
+            x = window_sums(x, axes, windows) / math.prod(conv.sizes)
             return x if k.diagonal_spatial else layout.from_spatial_diagonal(x, n_batch)
 
         def bias(x: Array, n_batch: int) -> Array:

@@ -13,7 +13,8 @@ from jax_md.wide.stax.masking import MaskedArray, as_masked
 
 Array = jax.Array
 
-# Batches that differ by less count as equal, in `Dropout` alone.
+# Batches that differ by less of each entry count as equal: in `Dropout`, and
+# in the values of a nonlinearity between a sample and itself.
 EQUAL_INPUTS = 1e-12
 
 
@@ -187,7 +188,7 @@ def _equal(a: Array, b: Array, same: bool) -> Array:
         return jnp.ones((), bool)
     if a.shape != b.shape:
         return jnp.zeros((), bool)
-    return jnp.all(jnp.abs(a - b) < EQUAL_INPUTS)
+    return jnp.all(jnp.abs(a - b) <= EQUAL_INPUTS * jnp.abs(a))
 
 
 def _channel_mask(x: MaskedArray, channel_axis: int) -> Array | None:

@@ -5,6 +5,7 @@ axis at once; pooling slides one along each. Sums of shifted slices compile to o
 over the array.
 """
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from functools import reduce
@@ -16,6 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 Array = jax.Array
+# Up to so many terms, a sum over several axes is cheaper in one pass than axis by axis,
+# but not where the compiler ignores barriers, and sums anew in all that reads the sum.
+ONE_PASS = 9 if jax.__version_info__ >= (0, 12) else 0
 
 
 class Padding(Enum):
@@ -112,6 +116,22 @@ def window_sum(x: Array, axis: int, w: Window, paired: bool = False) -> Array:
     return _sum_of_shifts(x, axes, w)
 
 
+def window_sums(
+    x: Array, axes: Sequence[int], windows: Sequence[Window], paired: bool = False
+) -> Array:
+    """Sum over windows along several axes, as `window_sum` does along each."""
+    if paired or math.prod(w.size for w in windows) > ONE_PASS:
+        for axis, w in zip(axes, windows, strict=True):
+            x = window_sum(x, axis, w, paired)
+        return x
+    for axis, w in zip(axes, windows, strict=True):
+        x = pad(x, axis, w)
+    x = lax.optimization_barrier(x)  # as above
+    for axis, w in zip(axes, windows, strict=True):
+        x = _sum_of_shifts(x, (axis,), w)
+    return x
+
+
 def _sum_of_shifts(x: Array, axes: tuple[int, ...], w: Window) -> Array:
     def shifted(shift: int) -> Array:
         starts, limits, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
@@ -180,6 +200,15 @@ def spread_sum(x: Array, axis: int, s: Spread, paired: bool = False) -> Array:
     out = x.shape[axis] - s.size + 1
     x = _sum_of_shifts(x, axes, Window(s.size, 1, 0, 0, out, False))
     return fold(x, axes, s) if s.wrap else x
+
+
+def spread_sums(
+    x: Array, axes: Sequence[int], spreads: Sequence[Spread], paired: bool = False
+) -> Array:
+    """Apply the transpose of `window_sums`; arguments as there."""
+    for axis, s in zip(axes, spreads, strict=True):
+        x = spread_sum(x, axis, s, paired)
+    return x
 
 
 def fold(x: Array, axes: tuple[int, ...], s: Spread) -> Array:

@@ -110,6 +110,24 @@ def test_gradients_and_jit_pass():
     np.testing.assert_allclose(got, expected, atol=EXACT)
 
 
+def test_gradients_pass_through_mirrored_blocks():
+    weights = jax.random.normal(jax.random.key(4), (len(X1), len(X1)))
+
+    def slope(kernel_fn):
+        return jax.jit(jax.grad(lambda x: jnp.sum(weights * kernel_fn(x, None, "ntk"))))
+
+    got, expected = slope(batch(DENSE[2], 2, 0))(X1), slope(DENSE[2])(X1)
+    np.testing.assert_allclose(got, expected, atol=EXACT)
+
+
+def test_samples_stay_with_themselves_in_chaos():
+    dense = stax.Dense(1, 2.0, 0.2)
+    block = stax.repeat(stax.serial(stax.Erf(), dense), 60)
+    kernel_fn = stax.serial(dense, block)[2]
+    whole, blocks = kernel_fn(X1, None, "ntk"), batch(kernel_fn, 2, 0)(X1, None, "ntk")
+    np.testing.assert_allclose(np.diagonal(blocks), np.diagonal(whole), rtol=1e-10)
+
+
 def test_refuses_what_does_not_divide():
     batched = batch(DENSE[2], 4, 0)
     with pytest.warns(UserWarning, match="using 2"):

@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 from jax_md.wide import layout, stax
+from jax_md.wide.stax import windows
 from tests.wide.stax.oracle import check_affine, check_diagonals, check_linear, images
 
 X1, X2 = images(0, (2, 5, 4, 3)), images(1, (3, 5, 4, 3))
@@ -187,6 +188,33 @@ def test_kernels_do_not_depend_on_the_layout():
     np.testing.assert_allclose(a.nngp, b.nngp, rtol=1e-12)
     body = stax.serial(conv, conv)[2]
     check_diagonals(body, X1, X2)
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME", "CIRCULAR"])
+def test_windows_along_several_axes_are_windows_along_each(padding):
+    kind = windows.as_padding(padding)
+    for sizes, strides in (((3, 3), (1, 2)), ((4, 3), (2, 1))):  # in one pass, and not
+        steps = [
+            windows.window(n, size, stride, kind)
+            for n, size, stride in zip(X1.shape[1:3], sizes, strides, strict=True)
+        ]
+        each = windows.window_sum(windows.window_sum(X1, 1, steps[0]), 2, steps[1])
+        both = windows.window_sums(X1, (1, 2), steps)
+        np.testing.assert_allclose(both, each, rtol=1e-12)
+
+
+@pytest.mark.slow  # and so compiled as it is outside of the tests
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 12), reason="The compiler ignores barriers."
+)
+def test_covariances_take_the_place_of_those_before():
+    """Besides both kernels there is room for a padded one, 10 x 10 of 8 x 8 pixels."""
+    conv = stax.serial(stax.Conv(1, (3, 3), None, "SAME", 1.2, 0.1), stax.Relu())
+    kernel_fn = stax.serial(conv, conv, conv, stax.Flatten(), stax.Dense(1))[2]
+    x = images(0, (64, 8, 8, 1))
+    program = jax.jit(partial(kernel_fn, get=("nngp", "ntk"))).lower(x).compile()
+    one = 64**2 * 8**2 * x.dtype.itemsize
+    assert program.memory_analysis().temp_size_in_bytes < 4 * one
 
 
 @pytest.mark.slow

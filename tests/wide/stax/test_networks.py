@@ -318,3 +318,29 @@ def test_samples_stay_with_themselves_in_chaos(diagonal_batch):
     np.testing.assert_allclose(np.diagonal(k.ntk), theta, rtol=1e-10)
     twice = np.concatenate([X1, X1])
     assert np.all(np.isfinite(stax.serial(dense, block)[2](twice, get="ntk")))
+
+
+@pytest.mark.parametrize("diagonal_batch", [True, False])
+def test_equal_batches_agree_with_one_in_chaos(diagonal_batch):
+    dense = stax.Dense(1, 2.0, 0.2)
+    block = stax.repeat(stax.serial(stax.Erf(), dense), 60)
+    kernel_fn = stax.serial(dense, block)[2]
+    one = kernel_fn(X1, diagonal_batch=diagonal_batch)
+    two = kernel_fn(X1, np.array(X1), diagonal_batch=diagonal_batch)
+    for a, b in ((one.nngp, two.nngp), (one.ntk, two.ntk)):
+        np.testing.assert_allclose(np.diagonal(b), np.diagonal(a), rtol=1e-10)
+
+
+def test_equal_batches_are_two_in_derivatives():
+    """By symmetry either batch has half of the derivative along both."""
+    dense = stax.Dense(1, 1.5, 0.2)
+    kernel_fn = stax.serial(dense, stax.Erf(), dense)[2]
+
+    def own(x1, x2):
+        return jnp.trace(kernel_fn(x1, x2, get="ntk"))
+
+    x = jnp.asarray(X1)
+    first, second = jax.jit(jax.grad(own, (0, 1)))(x, jnp.array(x))
+    whole = jax.jit(jax.grad(lambda x: own(x, None)))(x)
+    np.testing.assert_allclose(first, whole / 2, rtol=1e-12)
+    np.testing.assert_allclose(second, whole / 2, rtol=1e-12)

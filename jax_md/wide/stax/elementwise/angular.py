@@ -73,8 +73,11 @@ def _(primals, tangents):
 @jax.custom_jvp
 def rectified_pair(p: Array, q: Array, c: Array) -> tuple[Array, Array]:
     """Return ``(U_0, U_1)``."""
-    s = cross(p, q, c)
     supplement = jnp.pi - angle(p, q, c)
+    # The compiler would keep `cross` for both: to take the root again is faster than to
+    # store it, which for many samples and positions is a large array.
+    p, q, c, supplement = jax.lax.optimization_barrier((p, q, c, supplement))
+    s = cross(p, q, c)
     return supplement, s + c * supplement
 
 

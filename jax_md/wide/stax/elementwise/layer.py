@@ -65,10 +65,10 @@ def require_gaussian(k: Kernel) -> None:
 
 def transform(k: Kernel, moments: Moments) -> Kernel:
     """Apply a nonlinearity to all covariances of `k`."""
-    if k.cov2 is None:
-        k = k.replace(nngp=_with_own(k))
+    k = k.replace(nngp=_with_own(k))
     # Without a barrier the compiler evaluates a layer again in each of its consumers:
-    # a deep network compiles for long, and its angles are computed several times.
+    # a deep network compiles for long, and its angles are computed several times. With
+    # one at both ends, results take the place of what they are computed from.
     k = jax.lax.optimization_barrier(k)
     var1, var2 = k.variances()
     n_self = k.n_batch_self
@@ -78,9 +78,10 @@ def transform(k: Kernel, moments: Moments) -> Kernel:
         return moments(p, q, x)
 
     nngp, slope = of(k.nngp, 2, var1, var2)
+    nngp, ntk = jax.lax.optimization_barrier((nngp, k.map_ntk(lambda ntk: slope * ntk)))
     return k.replace(
         nngp=nngp,
-        ntk=k.map_ntk(lambda ntk: slope * ntk),
+        ntk=ntk,
         cov1=of(k.cov1, n_self, var1, var1)[0],
         cov2=None if k.cov2 is None else of(k.cov2, n_self, var2, var2)[0],
         is_gaussian=False,
@@ -88,13 +89,33 @@ def transform(k: Kernel, moments: Moments) -> Kernel:
 
 
 def _with_own(k: Kernel) -> Array:
-    """Return the covariances of one batch, those of a sample with itself from `cov1`.
+    """Return the covariances, those of a sample with itself from `cov1`.
 
     The two are equal but for rounding, which grows by the same factor in each layer as
     gradients do: in a deep chaotic network samples would drift away from themselves.
     """
-    if not k.diagonal_batch:
-        return k.cov1
-    same = jnp.eye(k.cov1.shape[0], dtype=bool)
-    same = same.reshape(same.shape + (1,) * (k.nngp.ndim - 2))
-    return jnp.where(same, k.cov1[:, None], k.nngp)
+    if k.cov2 is not None and k.nngp.shape[0] != k.nngp.shape[1]:
+        return k.nngp
+    if k.diagonal_batch:
+        own = k.cov1[:, None]
+        same = jnp.eye(k.cov1.shape[0], dtype=bool)
+        same = same.reshape(same.shape + (1,) * (k.nngp.ndim - 2))
+    else:
+        own, same = k.cov1, jnp.ones((1,) * k.nngp.ndim, bool)
+    if k.cov2 is None:
+        return jnp.where(same, own, k.nngp)
+    return _corrected(k.nngp, own, same & k.x1_is_x2)
+
+
+@jax.custom_jvp
+def _corrected(x: Array, value: Array, where: Array) -> Array:
+    """Return `value` where asked, and `x` elsewhere, with the derivatives of `x`.
+
+    Two batches that are equal in value stay two in derivatives.
+    """
+    return jnp.where(where, value, x)
+
+
+@_corrected.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _corrected(*primals), tangents[0]
