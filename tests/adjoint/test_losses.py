@@ -102,6 +102,9 @@ def test_free_energy_and_average_of_the_slope(model):
     def part(params):  # at the origin the energy of the data is zero
         return loss(params, (jnp.zeros((1, 1)), model))
 
+    # Where the model is the one that was sampled, its free energy is the level.
+    expected = -jnp.mean(model.energy) / KT
+    np.testing.assert_allclose(part(MODEL), expected, rtol=1e-12)
     slope = jax.jit(jax.grad(part))(MODEL)
     truth = jax.grad(lambda p: -free_energy(p) / KT)(MODEL)
     np.testing.assert_allclose(slope["a"], truth["a"], atol=0.005)

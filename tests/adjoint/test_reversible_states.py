@@ -157,7 +157,6 @@ def reads(name, kind):
                 ("nve", BACK[0]),
                 ("nve", BACK[1]),
                 ("langevin", BACK[2]),
-                ("nose_hoover", BACK[0]),
                 ("nose_hoover", BACK[1]),
             ]
         ),

@@ -186,6 +186,17 @@ def test_keywords_reach_the_energy(inertial, made):
     np.testing.assert_allclose(new.force, -F, atol=1e-13)
 
 
+def test_a_short_step_is_newtons(inertial, made):
+    system, init, step = made(inertial, jnp.float64)
+    state = init(jax.random.key(0), system.position, 2.0)
+    still = {"gamma": 0.0} if "gamma" in RUN_TIME[inertial] else {}
+    new = step(state, dt=1e-6, **still)
+    found = (new.momentum - state.momentum) / 1e-6
+    np.testing.assert_allclose(found, state.force, rtol=1e-3, atol=1e-3)
+    moved = (new.position - state.position) / 1e-6
+    np.testing.assert_allclose(moved, state.momentum / 2, rtol=1e-3, atol=1e-3)
+
+
 def test_given_momenta_are_verbatim_whatever_the_key(inertial, dtype, made):
     system, init, step = made(inertial, dtype)
     p = jnp.arange(24.0, dtype=dtype).reshape(8, 3)
