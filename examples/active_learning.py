@@ -133,8 +133,8 @@ class Learner:
         return evidence, Fit(potential=p, signal=signal, ratio=jnp.asarray(ratio))
 
 
-def explore(oracle, learn, labels, duration, tolerance, depth, key, score):
-    """Run, stop, label and go on; return what happened, and the last fit."""
+def explore(oracle, learn, labels, test, duration, tolerance, depth, key):
+    """Run, stop, label and go on; return what happened, and the labels."""
     fit = learn(labels)
     energy_fn = kp.energy_fn(fit.potential, species=oracle.species)
     variance_fn = kp.variance_fn(fit.potential, species=oracle.species)
@@ -144,8 +144,9 @@ def explore(oracle, learn, labels, duration, tolerance, depth, key, score):
         E = energy_fn(R, potential=fit.potential)
         if depth == 0:
             return E
-        unknown = fit.signal**2 * variance_fn(R, potential=fit.potential)[0]
-        return E - depth * (1 - jnp.exp(-unknown / (2 * TEMPERATURE**2)))
+        total, _ = variance_fn(R, potential=fit.potential)
+        unknown = (fit.signal / TEMPERATURE) ** 2 * total
+        return E - depth * TEMPERATURE * (1 - jnp.exp(-unknown / 2))
 
     simulator = simulate.nvt_langevin(
         biased,
@@ -170,7 +171,8 @@ def explore(oracle, learn, labels, duration, tolerance, depth, key, score):
 
     state = simulator.init(key, jnp.asarray(oracle.start), oracle.mass, fit=fit)
     found: dict = {"time": [], "uncertainty": [], "labelled": [], "surprise": []}
-    found.update(labels=[len(labels)], error=[score(fit)])
+    score, spread = scorer(test, oracle.species, energy_fn)
+    found.update(labels=[len(labels)], error=[score(fit)], score=score, spread=spread)
     chosen, now = len(labels), 0.0
     while now < duration:
         state = advance(state, fit)
@@ -203,33 +205,34 @@ def explore(oracle, learn, labels, duration, tolerance, depth, key, score):
     return found, labels
 
 
-def frames(path: Path, some: slice, species):
-    """Return observations of frames of GFN2-xTB's own trajectory."""
+def frames(path: Path, some: slice, species) -> list:
+    """Return frames of GFN2-xTB's own trajectory."""
     data = np.load(path)
-    R, E, F = (
-        jnp.asarray(data[k][some], float) for k in ("position", "energy", "force")
-    )
-    seen = [
-        kp.observation(r, energy=e, force=f, species=species)
-        for r, e, f in zip(R, E, F, strict=True)
+    columns = (data[k][some].astype(float) for k in ("position", "energy", "force"))
+    return [
+        kp.observation(R, energy=E, force=F, species=species)
+        for R, E, F in zip(*columns, strict=True)
     ]
-    return seen, (R, E, F)
 
 
-def scorer(R, E, F, species, energy_fn):
+def scorer(test: list, species, energy_fn):
     """Return a function from fits to errors, meV per atom and meV per Angstrom."""
+    R, E, F = (
+        jnp.stack([getattr(seen, k) for seen in test])
+        for k in ("position", "energy", "force")
+    )
 
     @jax.jit
     def score(fit):
         def both(R):
-            force = quantity.force(energy_fn)(R, potential=fit.potential)
-            return energy_fn(R, potential=fit.potential), force
+            E, slope = jax.value_and_grad(energy_fn)(R, potential=fit.potential)
+            return E, -slope
 
         e, f = jax.lax.map(both, R)
-        wrong = jnp.sqrt(jnp.mean((e - E) ** 2)) / len(species)
-        return 1e3 * wrong, 1e3 * jnp.sqrt(jnp.mean((f - F) ** 2))
+        rms = [jnp.sqrt(jnp.mean(x**2)) for x in (e - E, f - F)]
+        return 1e3 * rms[0] / len(species), 1e3 * rms[1]
 
-    return lambda fit: tuple(float(x) for x in score(fit))
+    return (lambda fit: tuple(map(float, score(fit)))), 1e3 * float(jnp.std(F))
 
 
 def draw(found: dict, tolerance: float, path: Path) -> None:
@@ -252,7 +255,11 @@ def draw(found: dict, tolerance: float, path: Path) -> None:
                label="frames of GFN2-xTB's run")  # fmt: skip
     right.axhline(found["spread"], color="0.6", ls="--", label="spread of the forces")
     right.set(xlabel="labels", ylabel="error of forces / (meV per Å)")
+    right.set_xticks([], minor=True)
+    right.set_xticks([3, 5, 10, 20, 40], labels=["3", "5", "10", "20", "40"])
     for axis in (left, right):
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
         axis.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
@@ -270,7 +277,7 @@ def main(
         smoke: Whether to stop after few labels and a short run.
         output: Folder for the figure.
         seed: Of the run, and of the frames that it is compared with.
-        bias: Depth of the bias along the variance of the energy (eV).
+        bias: Depth of the bias along the variance of the energy (kT).
         tolerance: Standard deviation of a component of a force that asks for a label
             (eV per Angstrom).
 
@@ -281,25 +288,21 @@ def main(
     jax.config.update("jax_enable_x64", True)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    duration, room = (0.05, 8) if smoke else (3.0, 40)  # ps, labels
+    duration, room = (0.05, 6) if smoke else (3.0, 40)  # ps, labels
     oracle = Oracle()
     shake, run = jax.random.split(jax.random.key(seed))
     start = jnp.asarray(oracle.start)
     shaken = start + 0.05 * jax.random.normal(shake, (100, *start.shape))
     labels = [oracle.label(R) for R in (start, *shaken[:2])]
     learn = Learner(shaken, oracle.species, labels[0], room)
-    pool, _ = frames(POOL, slice(150), oracle.species)
-    _, test = frames(TEST, slice(20 if smoke else None), oracle.species)
-    energy_fn = kp.energy_fn(learn(labels).potential, species=oracle.species)
-    score = scorer(*test, oracle.species, energy_fn)
-    found, labels = explore(
-        oracle, learn, labels, duration, tolerance, bias, run, score
-    )
+    pool = frames(POOL, slice(150), oracle.species)
+    test = frames(TEST, slice(20 if smoke else None), oracle.species)
+    found, labels = explore(oracle, learn, labels, test, duration, tolerance, bias, run)
+    score = found["score"]
     order = np.random.default_rng(seed).permutation(len(pool))[: len(labels)]
     found["error"].append(score(learn(labels)))
     found["labels"].append(len(labels))
     found["trajectory error"] = score(learn([pool[i] for i in order]))
-    found["spread"] = 1e3 * float(jnp.std(test[2]))
     draw(found, tolerance, output / "active_learning.png")
     (energy_error, force_error), other = found["error"][-1], found["trajectory error"]
     print(
@@ -315,7 +318,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="output/active_learning")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bias", type=float, default=0.0, help="depth in eV")
+    parser.add_argument("--bias", type=float, default=0.0, help="depth in kT")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
     parser.add_argument("--smoke", action="store_true", help="short, with few labels")
     options = parser.parse_args()
