@@ -20,6 +20,7 @@ Source:
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,13 +65,11 @@ class Oracle:
         return kp.observation(R, energy=E, force=F, species=self.species)
 
 
-@dataclasses.dataclass
-class Fit:
+class Fit(NamedTuple):
     """A potential in units of the scale of the kernel, which is beside it."""
 
     potential: kp.KernelPotential
     signal: jax.Array  # eV
-    ratio: jax.Array
 
 
 class Learner:
@@ -104,7 +103,7 @@ class Learner:
         )
         ratios = RATIOS if ratio is None else [ratio]
         fits = [self.fit(training, len(labels), r) for r in ratios]
-        return max(fits, key=lambda fit: fit[0])[1]
+        return max(fits, key=lambda fit: np.nan_to_num(fit[0], nan=-np.inf))[1]
 
     def _fit(self, training: kp.Training, count, ratio):
         (group,) = training.groups
@@ -130,21 +129,18 @@ class Learner:
         signal = jnp.sqrt(y @ p.alpha / m)
         halves = jnp.where(real, jnp.log(jnp.diagonal(p.lower)), 0)
         evidence = -m * jnp.log(signal) - jnp.sum(halves)
-        return evidence, Fit(potential=p, signal=signal, ratio=jnp.asarray(ratio))
+        return evidence, Fit(p, signal)
 
 
-def explore(oracle, learn, labels, test, duration, tolerance, depth, key):
+def explore(oracle, learn, labels, score, duration, tolerance, depth, key):
     """Run, stop, label and go on; return what happened, and the labels."""
-    fit = learn(labels)
-    energy_fn = kp.energy_fn(fit.potential, species=oracle.species)
-    variance_fn = kp.variance_fn(fit.potential, species=oracle.species)
-    force_variance_fn = kp.force_variance_fn(fit.potential, species=oracle.species)
+    species = oracle.species
 
     def biased(R, fit, **unused):
-        E = energy_fn(R, potential=fit.potential)
+        E = kp.energy_fn(fit.potential, species)(R)
         if depth == 0:
             return E
-        total, _ = variance_fn(R, potential=fit.potential)
+        total, _ = kp.variance_fn(fit.potential, species)(R)
         unknown = (fit.signal / TEMPERATURE) ** 2 * total
         return E - depth * TEMPERATURE * (1 - jnp.exp(-unknown / 2))
 
@@ -157,27 +153,26 @@ def explore(oracle, learn, labels, test, duration, tolerance, depth, key):
     )
 
     @jax.jit
-    def deviation(R, fit):
-        variance = force_variance_fn(R, potential=fit.potential)
-        return fit.signal * jnp.sqrt(variance)
-
-    @jax.jit
     def advance(state, fit):
+        """Run for a while; return also forces and their standard deviations."""
         force = quantity.force(biased)(state.position, fit=fit)
         state = state.set(force=force)  # that of the potential as it is now
-        return jax.lax.fori_loop(
-            0, EVERY, lambda _, state: simulator.step(state, fit=fit), state
+        state, _ = jax.lax.scan(
+            lambda state, _: (simulator.step(state, fit=fit), None), state, length=EVERY
         )
+        R, p = state.position, fit.potential
+        force = quantity.force(kp.energy_fn(p, species))(R)
+        variance = kp.force_variance_fn(p, species)(R)
+        return state, force, fit.signal * jnp.sqrt(variance)
 
+    fit = learn(labels)
     state = simulator.init(key, jnp.asarray(oracle.start), oracle.mass, fit=fit)
     found: dict = {"time": [], "uncertainty": [], "labelled": [], "surprise": []}
-    score, spread = scorer(test, oracle.species, energy_fn)
-    found.update(labels=[len(labels)], error=[score(fit)], score=score, spread=spread)
+    found.update(labels=[len(labels)], error=[score(fit)])
     chosen, now = len(labels), 0.0
     while now < duration:
-        state = advance(state, fit)
+        state, force, expected = advance(state, fit)
         now += EVERY * STEP / 1e3
-        expected = deviation(state.position, fit)
         worst = float(jnp.max(expected))
         found["time"].append(now)
         found["uncertainty"].append(worst)
@@ -186,21 +181,18 @@ def explore(oracle, learn, labels, test, duration, tolerance, depth, key):
         if len(labels) == learn.room:
             print(f"{now:6.3f} ps: no label is left, and the potential is unsure")
             break
-        force = quantity.force(energy_fn)(state.position, potential=fit.potential)
         labels = [*labels, oracle.label(state.position)]
-        wrong = force - labels[-1].force
-        found["surprise"].append(float(jnp.sqrt(jnp.mean((wrong / expected) ** 2))))
+        surprise = (force - labels[-1].force) / expected
+        found["surprise"].append(float(jnp.sqrt(jnp.mean(surprise**2))))
         again = len(labels) >= 1.5 * chosen  # hyper-parameters, now that more is known
         chosen = len(labels) if again else chosen
-        fit = learn(labels, None if again else fit.ratio)
+        fit = learn(labels, None if again else fit.potential.noise.force)
         found["labelled"].append((now, worst))
         found["labels"].append(len(labels))
         found["error"].append(score(fit))
         print(
-            f"{now:6.3f} ps: deviation {worst:5.2f} eV per Angstrom, error "
-            f"{1e3 * float(jnp.sqrt(jnp.mean(wrong**2))):4.0f} meV per Angstrom, label "
-            f"{len(labels):2d}, noise {1e3 * float(fit.ratio * fit.signal):5.1f}; "
-            f"frames of GFN2-xTB {found['error'][-1][1]:5.0f}"
+            f"{now:6.3f} ps: label {len(labels):2d}, deviation {worst:.2f} eV per "
+            f"Angstrom; held-out error {found['error'][-1][1]:4.0f} meV per Angstrom"
         )
     return found, labels
 
@@ -215,21 +207,16 @@ def frames(path: Path, some: slice, species) -> list:
     ]
 
 
-def scorer(test: list, species, energy_fn):
+def scorer(test: list, species):
     """Return a function from fits to errors, meV per atom and meV per Angstrom."""
-    R, E, F = (
-        jnp.stack([getattr(seen, k) for seen in test])
-        for k in ("position", "energy", "force")
-    )
+    names = "position", "energy", "force"
+    R, E, F = (jnp.stack([getattr(seen, k) for seen in test]) for k in names)
 
     @jax.jit
     def score(fit):
-        def both(R):
-            E, slope = jax.value_and_grad(energy_fn)(R, potential=fit.potential)
-            return E, -slope
-
-        e, f = jax.lax.map(both, R)
-        rms = [jnp.sqrt(jnp.mean(x**2)) for x in (e - E, f - F)]
+        both = jax.value_and_grad(kp.energy_fn(fit.potential, species))
+        e, slope = jax.lax.map(both, R)
+        rms = [jnp.sqrt(jnp.mean(x**2)) for x in (e - E, slope + F)]
         return 1e3 * rms[0] / len(species), 1e3 * rms[1]
 
     return (lambda fit: tuple(map(float, score(fit)))), 1e3 * float(jnp.std(F))
@@ -297,12 +284,15 @@ def main(
     learn = Learner(shaken, oracle.species, labels[0], room)
     pool = frames(POOL, slice(150), oracle.species)
     test = frames(TEST, slice(20 if smoke else None), oracle.species)
-    found, labels = explore(oracle, learn, labels, test, duration, tolerance, bias, run)
-    score = found["score"]
+    score, spread = scorer(test, oracle.species)
+    found, labels = explore(
+        oracle, learn, labels, score, duration, tolerance, bias, run
+    )
     order = np.random.default_rng(seed).permutation(len(pool))[: len(labels)]
     found["error"].append(score(learn(labels)))
     found["labels"].append(len(labels))
     found["trajectory error"] = score(learn([pool[i] for i in order]))
+    found["spread"] = spread
     draw(found, tolerance, output / "active_learning.png")
     (energy_error, force_error), other = found["error"][-1], found["trajectory error"]
     print(
