@@ -182,8 +182,8 @@ def explore(oracle, learn, labels, score, duration, tolerance, depth, key):
             print(f"{now:6.3f} ps: no label is left, and the potential is unsure")
             break
         labels = [*labels, oracle.label(state.position)]
-        surprise = (force - labels[-1].force) / expected
-        found["surprise"].append(float(jnp.sqrt(jnp.mean(surprise**2))))
+        wrong = jnp.linalg.norm(force - labels[-1].force)
+        found["surprise"].append(float(wrong / jnp.linalg.norm(expected)))
         again = len(labels) >= 1.5 * chosen  # hyper-parameters, now that more is known
         chosen = len(labels) if again else chosen
         fit = learn(labels, None if again else fit.potential.noise.force)
