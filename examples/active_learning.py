@@ -5,11 +5,11 @@
 
 The potential is a Gaussian process with the kernel of an infinitely wide network. Its
 molecular dynamics stops as soon as some force is more uncertain than is tolerated;
-GFN2-xTB labels that geometry, the fit takes it in, and the run goes on where it stood.
-Scale of the kernel and size of the noise are those that make the labels most likely, so
-that the uncertainty has a unit and no number is fitted to the frames of the test: those
-of a trajectory of GFN2-xTB itself, held against fits to as many frames of another. With
-a bias the run is drawn to energies that it does not know.
+GFN2-xTB labels that geometry, the fit takes it in, and the run goes on from the last
+one that was certain. Scale of the kernel and size of the noise are those that make the
+labels most likely, so that the uncertainty has a unit and no number is fitted to the
+frames of the test: those of a trajectory of GFN2-xTB itself, held against fits to as
+many frames of another. With a bias the run is drawn to energies that it does not know.
 
 Needs tblite (`pip install "jax-md[xtb]"`). Units: Angstrom, eV, atomic mass units.
 
@@ -171,23 +171,24 @@ def explore(oracle, learn, labels, score, duration, tolerance, depth, key):
     found.update(labels=[len(labels)], error=[score(fit)])
     chosen, now = len(labels), 0.0
     while now < duration:
-        state, force, expected = advance(state, fit)
-        now += EVERY * STEP / 1e3
+        after, force, expected = advance(state, fit)
         worst = float(jnp.max(expected))
-        found["time"].append(now)
+        found["time"].append(now + EVERY * STEP / 1e3)
         found["uncertainty"].append(worst)
         if worst <= tolerance:
+            state, now = after, found["time"][-1]
             continue
         if len(labels) == learn.room:
             print(f"{now:6.3f} ps: no label is left, and the potential is unsure")
             break
-        labels = [*labels, oracle.label(state.position)]
+        # What led there is not to be trusted: the run goes on from before it.
+        labels = [*labels, oracle.label(after.position)]
         wrong = jnp.linalg.norm(force - labels[-1].force)
         found["surprise"].append(float(wrong / jnp.linalg.norm(expected)))
         again = len(labels) >= 1.5 * chosen  # hyper-parameters, now that more is known
         chosen = len(labels) if again else chosen
         fit = learn(labels, None if again else fit.potential.noise.force)
-        found["labelled"].append((now, worst))
+        found["labelled"].append((found["time"][-1], worst))
         found["labels"].append(len(labels))
         found["error"].append(score(fit))
         print(
@@ -244,9 +245,9 @@ def draw(found: dict, tolerance: float, path: Path) -> None:
     right.set(xlabel="labels", ylabel="error of forces / (meV per Å)")
     right.set_xticks([], minor=True)
     right.set_xticks([3, 5, 10, 20, 40], labels=["3", "5", "10", "20", "40"])
-    for axis in (left, right):
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
+    for axis, ticks in ((left, [0.05, 0.1, 0.2, 0.5, 1]), (right, [50, 100, 200, 500])):
+        axis.set_yticks([], minor=True)
+        axis.set_yticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         axis.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
