@@ -5,8 +5,8 @@
 
 The potential is a Gaussian process with the kernel of an infinitely wide network. Its
 molecular dynamics stops as soon as some force is more uncertain than is tolerated;
-GFN2-xTB labels that geometry, the fit takes it in, and the run goes on from the last
-one that was certain. Scale of the kernel and size of the noise are those that make the
+GFN2-xTB labels that geometry, the fit takes it in, and the run goes on where it
+stood. Scale of the kernel and size of the noise are those that make the
 labels most likely, so that the uncertainty has a unit and no number is fitted to the
 frames of the test: those of a trajectory of GFN2-xTB itself, held against fits to as
 many frames of another. With a bias the run is drawn to energies that it does not know.
@@ -153,12 +153,12 @@ def explore(oracle, learn, labels, score, duration, tolerance, depth, key):
     )
 
     @jax.jit
-    def advance(state, fit):
-        """Run for a while; return also forces and their standard deviations."""
+    def advance(state, fit, steps):
+        """Run so many steps; return also forces and their standard deviations."""
         force = quantity.force(biased)(state.position, fit=fit)
         state = state.set(force=force)  # that of the potential as it is now
-        state, _ = jax.lax.scan(
-            lambda state, _: (simulator.step(state, fit=fit), None), state, length=EVERY
+        state = jax.lax.fori_loop(
+            0, steps, lambda _, state: simulator.step(state, fit=fit), state
         )
         R, p = state.position, fit.potential
         force = quantity.force(kp.energy_fn(p, species))(R)
@@ -171,24 +171,31 @@ def explore(oracle, learn, labels, score, duration, tolerance, depth, key):
     found.update(labels=[len(labels)], error=[score(fit)])
     chosen, now = len(labels), 0.0
     while now < duration:
-        after, force, expected = advance(state, fit)
+        before, steps = state, EVERY
+        state, force, expected = advance(state, fit, steps)
+        if jnp.max(expected) > tolerance:  # once more, to where that was passed first
+            state, steps = before, 0
+            while steps < EVERY:
+                state, force, expected = advance(state, fit, 1)
+                steps += 1
+                if jnp.max(expected) > tolerance:
+                    break
+        now += steps * STEP / 1e3
         worst = float(jnp.max(expected))
-        found["time"].append(now + EVERY * STEP / 1e3)
+        found["time"].append(now)
         found["uncertainty"].append(worst)
         if worst <= tolerance:
-            state, now = after, found["time"][-1]
             continue
         if len(labels) == learn.room:
             print(f"{now:6.3f} ps: no label is left, and the potential is unsure")
             break
-        # What led there is not to be trusted: the run goes on from before it.
-        labels = [*labels, oracle.label(after.position)]
+        labels = [*labels, oracle.label(state.position)]
         wrong = jnp.linalg.norm(force - labels[-1].force)
         found["surprise"].append(float(wrong / jnp.linalg.norm(expected)))
         again = len(labels) >= 1.5 * chosen  # hyper-parameters, now that more is known
         chosen = len(labels) if again else chosen
         fit = learn(labels, None if again else fit.potential.noise.force)
-        found["labelled"].append((found["time"][-1], worst))
+        found["labelled"].append((now, worst))
         found["labels"].append(len(labels))
         found["error"].append(score(fit))
         print(
