@@ -2,30 +2,70 @@
 
 import importlib.util
 
+import jax
 import numpy as np
 import pytest
 
+from jax_md.energy import kernel_potential as kp
 
-@pytest.mark.extra
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")  # of ASE
-@pytest.mark.skipif(
-    importlib.util.find_spec("tblite") is None,
-    reason="tblite (`jax-md[xtb]`) has wheels for Linux on x86-64 up to Python 3.13",
-)
-def test_labels_come_where_the_fit_is_unsure(tmp_path):
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning"),  # ASE's
+    pytest.mark.skipif(
+        importlib.util.find_spec("tblite") is None,
+        reason="tblite (`jax-md[xtb]`) has wheels for Linux on x86-64 up to Python "
+        "3.13",
+    ),
+]
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_labels_come_where_forces_are_unsure(bias, tmp_path):
     from examples import active_learning
 
-    found = active_learning.main(smoke=True, output=tmp_path)
-    novel = np.array(found["novelty"])
-    times = np.array(found["time"])
-    # Whatever was too new was labelled while there were labels, and nothing else.
-    expected = times[novel > active_learning.THRESHOLD][:3]
-    assert times[-1] >= 0.1
-    np.testing.assert_array_equal([t for t, _ in found["labelled"]], expected)
-    assert found["labels"] == [3, 4, 5, 6]
-    assert len(found["error"]) == 4
-    assert found["error"][-1][1] < found["error"][0][1] < found["spread"]
-    assert found["trajectory error"][1] < 0.6 * found["spread"]
-    assert 0.1 < found["calibration"] < 3
+    found = active_learning.main(smoke=True, output=tmp_path, bias=bias)
+    unsure = np.array(found["uncertainty"]) > active_learning.TOLERANCE
+    asked = np.array(found["time"])[unsure]
+    # Whatever was too unsure was labelled, and nothing else; then the run ended.
+    times = [t for t, _ in found["labelled"]]
+    np.testing.assert_array_equal(times, asked[:3])
+    assert len(asked) == 4 or found["time"][-1] >= 0.05
+    assert found["labels"][:-1] == list(range(3, 4 + len(times)))
+    errors = [force for _, force in found["error"]]
+    assert len(errors) == len(found["labels"])
+    assert errors[-1] < 0.8 * errors[0] < 0.5 * found["spread"]
+    assert found["trajectory error"][1] < 0.4 * found["spread"]
+    # Forces are wrong by about as much as was expected before they were known.
+    assert 0.4 < np.sqrt(np.mean(np.square(found["surprise"]))) < 2.5
     assert (tmp_path / "active_learning.png").stat().st_size > 0
+
+
+def test_room_for_labels_changes_no_fit():
+    from examples import active_learning
+
+    oracle = active_learning.Oracle()
+    start = oracle.start
+    shaken = start + 0.05 * jax.random.normal(jax.random.key(0), (6, *start.shape))
+    labels = [oracle.label(R) for R in (start, shaken[0])]
+    learn = active_learning.Learner(shaken, oracle.species, labels[0], 3)
+    fit = learn(labels, 0.01)
+    noise = tuple(0.01 * active_learning.NOISE)
+    training = kp.prepare(
+        learn.descriptor_fn, labels, standardize=learn.scale, reference=learn.zero
+    )
+    plain = kp.fit(learn.kernel, learn.descriptor_fn, training, noise=noise)
+    for make in (kp.energy_fn, kp.force_variance_fn):
+        f = jax.jit(make(plain, species=oracle.species))
+        a, b = (f(shaken[1], potential=p) for p in (plain, fit.potential))
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12)
+
+    # The scale of the kernel is that which makes the labels most likely.
+    def evidence(scale):
+        kernel = kp.network(learn.kernel.kernel_fn, "nngp", variance=scale**2)
+        noise = tuple(0.01 * scale * active_learning.NOISE)
+        return kp.log_marginal_likelihood(kernel, training, noise)
+
+    best = float(fit.signal)
+    value, slope = jax.jit(jax.value_and_grad(evidence))(best)
+    assert abs(best * slope) < 1e-6 * abs(value)

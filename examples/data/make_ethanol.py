@@ -1,11 +1,11 @@
-"""Make ``ethanol.npz``: a molecule of ethanol at 500 K, labelled by GFN2-xTB.
+"""Make ``ethanol*.npz``: a molecule of ethanol at 500 K, labelled by GFN2-xTB.
 
     pip install ase tblite
     python examples/data/make_ethanol.py
 
 Labels are energies and forces of GFN2-xTB: C. Bannwarth, S. Ehlert, S. Grimme, J. Chem.
 Theory Comput. 15, 1652 (2019), as computed by the program tblite. Frames are 20 fs
-apart on a Langevin trajectory.
+apart on a Langevin trajectory; ``ethanol_test.npz`` holds those of another one.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ from tblite.ase import TBLite
 KELVIN, FRAMES, EVERY, SKIP = 500.0, 200, 40, 500
 
 
-def main() -> None:
-    """Run the trajectory and write the file."""
+def main(name: str, seed: int) -> None:
+    """Run a trajectory and write the file."""
     atoms = molecule("CH3CH2OH")
     atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     MaxwellBoltzmannDistribution(atoms, temperature_K=2 * KELVIN, rng=rng)
     run = Langevin(
         atoms,
@@ -47,11 +47,12 @@ def main() -> None:
         frames["force"].append(frame.get_forces().astype(np.float32))
     arrays = {name: np.array(values) for name, values in frames.items()}
     species = atoms.numbers.astype(np.int32)
-    path = Path(__file__).with_name("ethanol.npz")
+    path = Path(__file__).with_name(name)
     np.savez_compressed(path, species=species, **arrays)
     spread = arrays["energy"].std()
-    print(f"{FRAMES} frames, energies spread over {spread:.3f} eV")
+    print(f"{name}: {FRAMES} frames, energies spread over {spread:.3f} eV")
 
 
 if __name__ == "__main__":
-    main()
+    main("ethanol.npz", seed=0)
+    main("ethanol_test.npz", seed=1)

@@ -121,13 +121,13 @@ def diagnose(
 
     @jax.jit
     def settled(x: Leaves) -> Leaves:
-        return _bits(settle(params, prepared.tree(x)))
+        tree = prepared.tree(x)
+        return _bits(tree if settle is None else settle(params, tree))
 
     def members_at(x: Leaves) -> Leaves:
         if ensemble is not None:
             return _given(prepared, ensemble)
-        many = _around(active, x, members, spread, key)
-        return many if settle is None else jax.vmap(settled)(many)
+        return jax.vmap(settled)(_around(active, x, members, spread, key))
 
     around = members_at(prepared.x)
     _refuse_copies(prepared, around)

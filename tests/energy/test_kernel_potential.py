@@ -206,6 +206,58 @@ def _atoms(p, R):
     return (descriptors()(R) - p.mean) / p.scale, np.zeros(len(R), int)
 
 
+def test_force_variance_vanishes_at_the_data_and_nowhere_is_negative():
+    potential = kp.fit(KERNELS["rbf"], descriptors(), data(), noise=(0, 0))
+    variance = jax.jit(kp.force_variance_fn(potential))
+    R, *_ = labelled()[0]
+    far = R + jnp.zeros_like(R).at[0].set(jnp.array([-0.6, 0.4, 0.0]))
+    at, off = variance(R), variance(far)
+    assert at.shape == off.shape == R.shape
+    assert jnp.all(at >= 0) and jnp.all(off > 0)
+    assert jnp.max(at) < 1e-6 * jnp.max(off)
+    # Energies alone leave it to forces, those of other structures much of it.
+    energies = kp.fit(KERNELS["rbf"], descriptors(), data(forces=False), noise=(0, 0))
+    assert jnp.max(jax.jit(kp.force_variance_fn(energies))(R)) > 1e3 * jnp.max(at)
+
+
+@pytest.mark.parametrize("sparse", [False, pytest.param(True, marks=SLOW)])
+def test_force_variance_is_the_derivative_of_the_covariance(sparse, dtype):
+    potential = fitted(environments=9) if sparse else fitted()
+    R = held_out()[0]
+
+    def covariance(R1, R2):
+        """Posterior covariance of two total energies, from that of local ones."""
+        both = jnp.concatenate([_atoms(potential, R)[0] for R in (R1, R2)])
+        z = np.zeros(2 * N, int)
+        if sparse:
+            k = potential.kernel(potential.x, potential.z, both, z)
+            kept = jax.scipy.linalg.solve_triangular(potential.upper[0], k, trans="T")
+        else:
+            groups = potential.training.groups
+            k = kp.covariance.cross(potential.kernel, (both, z), groups).T
+            kept = jnp.zeros_like(k)
+        known = jax.scipy.linalg.solve_triangular(potential.lower, k, lower=True)
+        C = potential.kernel(both, z, both, z) - known.T @ known + kept.T @ kept
+        return jnp.sum(C[:N, N:])
+
+    of_both = jax.jit(jax.jacfwd(jax.grad(covariance), 1))
+    expected = jnp.diagonal(of_both(R, R).reshape(R.size, R.size)).reshape(R.shape)
+    found = jax.jit(kp.force_variance_fn(potential))(R.astype(dtype))
+    assert found.dtype == dtype
+    rtol = 1e-6 if dtype == jnp.float64 else 2e-3  # descriptors come in that type
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol * found.max())
+
+
+def test_fit_within_jit():
+    training = kp.prepare(descriptors(), data())
+    fit = functools.partial(kp.fit, KERNELS["rbf"], descriptors(), noise=(1e-4, 1e-3))
+    direct, compiled = fit(training), jax.jit(fit)(training)
+    np.testing.assert_allclose(compiled.lower, direct.lower, rtol=0, atol=1e-10)
+    twice = kp.prepare(descriptors(), 2 * data(1))
+    singular = jax.jit(functools.partial(fit, jitter=0.0, noise=(0, 0)))(twice)
+    assert not np.all(np.isfinite(singular.alpha))
+
+
 @SLOW
 def test_variance_is_that_of_the_full_matrix():
     potential = fitted()

@@ -7,6 +7,7 @@ surroundings, fitted to energies, forces and stresses::
     potential = kernel_potential.fit(kernel, descriptor_fn, observations)
     energy_fn = kernel_potential.energy_fn(potential)
     variance_fn = kernel_potential.variance_fn(potential)
+    force_variance_fn = kernel_potential.force_variance_fn(potential)
 """
 
 from .evidence import log_marginal_likelihood as log_marginal_likelihood
@@ -22,6 +23,7 @@ from .observations import Training as Training
 from .observations import observation as observation
 from .observations import prepare as prepare
 from .predict import energy_fn as energy_fn
+from .predict import force_variance_fn as force_variance_fn
 from .predict import variance_fn as variance_fn
 from .select import select_environments as select_environments
 from .storage import load as load

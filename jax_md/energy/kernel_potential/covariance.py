@@ -10,6 +10,7 @@ second derivatives of the kernel nor blocks of forces with forces are ever writt
 unless the matrix of all data is asked for.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -169,26 +170,30 @@ def diagonal(kernel: AtomKernel, training: Training) -> Float[Array, " p"]:
     return jnp.concatenate(out)
 
 
-def cross(kernel: AtomKernel, atoms: Atoms, training: Training) -> Float[Array, "n p"]:
+def cross(
+    kernel: AtomKernel, atoms: Atoms, groups: Iterable[Group]
+) -> Float[Array, "n p"]:
     """Covariances of the energies of single atoms with all data."""
     x, z = atoms
     out = []
-    for group in training.groups:
+    for group in groups:
 
         def of_member(member: Group) -> Array:
-            def k(X: Array) -> Array:
-                return kernel(x, z, X, member.z)
-
-            parts = [jnp.sum(k(member.x), 1)[:, None]] if member.has_energy else []
+            parts = []
+            if member.has_energy:
+                parts.append(jnp.sum(kernel(x, z, member.x, member.z), 1)[:, None])
             if member.jacobian is not None:
 
-                def along(e: Array) -> Array:
-                    tangent = jnp.broadcast_to(e, member.x.shape)
-                    return jax.jvp(k, (member.x,), (tangent,))[1]
+                def slope(x: Array, z: Array) -> Array:
+                    # Each atom of the member enters one kernel: a single gradient
+                    # of their sum is that of every one.
+                    def k(X: Array) -> Array:
+                        return jnp.sum(kernel(x[None], z[None], X, member.z))
 
-                basis = jnp.eye(member.x.shape[-1], dtype=member.x.dtype)
-                slopes = jax.vmap(along)(basis)  # [f, n, atoms of the member]
-                parts.append(jnp.einsum("fni,ifq->nq", slopes, member.jacobian))
+                    return jax.grad(k)(member.x)
+
+                slopes = jax.vmap(slope)(x, z)  # [n, atoms of the member, f]
+                parts.append(jnp.einsum("nif,ifq->nq", slopes, member.jacobian))
             return jnp.concatenate(parts, 1)
 
         found = lax.map(of_member, group)  # [g, n, rows]

@@ -131,7 +131,8 @@ def fit(
         seed: Of a random selection.
 
     Returns:
-        A `KernelPotential`.
+        A `KernelPotential`. Within `jit`, a full fit of prepared data by Cholesky
+        cannot tell of a singular matrix: its weights are NaN then.
 
     Raises:
         ValueError: If shapes do not fit, the kernel is too rough for forces, or the
@@ -388,7 +389,7 @@ def _solve_sparse(
 
     @jax.jit
     def solve(sources: Any, new: Training, known: Any) -> Any:
-        rows = cross(potential.kernel, sources, new).T
+        rows = cross(potential.kernel, sources, new.groups).T
         deviation = new.deviation(potential.noise)
         rows = jnp.concatenate([rows / deviation[:, None], known[0]])
         target = jnp.concatenate([new.y / deviation, known[1]])

@@ -12,6 +12,7 @@ atom with descriptors x. With the values :math:`v_i = e(x_i)` and the slopes
 Structures of one shape, with the same known of them, form a group of arrays.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -263,14 +264,13 @@ def describe(
     return descriptor_fn(R, **kwargs)
 
 
-def _group(descriptor_fn: Callable, seen: Observation) -> tuple[Group, Any]:
-    """Descriptors, Jacobian and data ``[g, p]`` of stacked observations."""
+@functools.partial(jax.jit, static_argnums=0)  # compiled once for updates of one shape
+def _derivatives(
+    descriptor_fn: Callable, seen: Observation
+) -> tuple[Array, Array | None]:
+    """Descriptors ``[g, n, f]`` of stacked observations, and their Jacobian."""
     _, n, d = seen.position.shape
     dtype = seen.position.dtype
-    kinds = [("energy", 1)] if seen.energy is not None else []
-    kinds += [("force", n * d)] if seen.force is not None else []
-    kinds += [("stress", d * d)] if seen.stress is not None else []
-    count = sum(m for kind, m in kinds if kind != "energy")
 
     def one(seen: Observation) -> tuple[Array, Array | None]:
         def descriptors(R: Array, strain: Array) -> Array:
@@ -280,7 +280,7 @@ def _group(descriptor_fn: Callable, seen: Observation) -> tuple[Group, Any]:
             return describe(descriptor_fn, R, seen.species, seen.box, kwargs)
 
         at = (seen.position, jnp.eye(d, dtype=dtype))
-        if not count:
+        if seen.force is None and seen.stress is None:
             return descriptors(*at), None
         x, push = jax.linearize(descriptors, *at)
         null = [jnp.zeros_like(a) for a in at]
@@ -302,8 +302,17 @@ def _group(descriptor_fn: Callable, seen: Observation) -> tuple[Group, Any]:
             f"`descriptor_fn` must return one row for each of the {n} atoms, "
             f"[{n}, f]; got shape {out.shape}."
         )
-    x, jacobian = jax.jit(lambda seen: jax.lax.map(one, seen))(seen)
-    g = seen.position.shape[0]
+    return jax.lax.map(one, seen)
+
+
+def _group(descriptor_fn: Callable, seen: Observation) -> tuple[Group, Any]:
+    """Descriptors, Jacobian and data ``[g, p]`` of stacked observations."""
+    g, n, d = seen.position.shape
+    dtype = seen.position.dtype
+    kinds = [("energy", 1)] if seen.energy is not None else []
+    kinds += [("force", n * d)] if seen.force is not None else []
+    kinds += [("stress", d * d)] if seen.stress is not None else []
+    x, jacobian = _derivatives(descriptor_fn, seen)
     z = np.zeros((g, n), np.int32) if seen.species is None else np.asarray(seen.species)
     values = {"energy": seen.energy, "force": seen.force, "stress": seen.stress}
     wide = jnp.promote_types(jnp.result_type(float), dtype)

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from jax_md import util
+from jax_md import dataclasses, util
 
-from .covariance import cross, influence
+from .covariance import block, covariance, cross, influence
 from .fit import KernelPotential
+from .observations import Group
 
 
 def energy_fn(
@@ -102,13 +104,88 @@ def variance_fn(
             C = C - known.T @ known + kept.T @ kept
         else:
             assert p.training is not None
-            k = cross(p.kernel, (x, z), p.training)
+            k = cross(p.kernel, (x, z), p.training.groups)
             known = solve_triangular(p.lower, k.T, lower=True)
             C = C - known.T @ known
         # Rounding may leave a little less than nothing.
         total = jnp.maximum(jnp.sum(C), 0)
         each = jnp.maximum(jnp.diagonal(C), 0)
         return total.astype(R.dtype), each.astype(R.dtype)
+
+    return variance
+
+
+def force_variance_fn(
+    potential: KernelPotential, species: Any = None
+) -> Callable[..., Array]:
+    r"""The variance that a fit leaves to forces.
+
+    That of component q is :math:`J_q^T (\partial_1 \partial_2 C) J_q` with the
+    covariance C of local energies, as in `variance_fn`, and the derivatives J of
+    descriptors. Fits know forces where energies are uncertain by a constant, and miss
+    them where energies happen to be right: where dynamics must be trusted, ask this.
+
+    All derivatives of the descriptors of a structure are written out: memory grows as
+    the square of its atoms.
+
+    Args:
+        potential: What `fit` returned, by Cholesky or with environments.
+        species: Labels, ``[n]``; needed where the data has several.
+
+    Returns:
+        ``variance(R, neighbor=None, **kwargs) -> [n, d]`` (force squared), keywords as
+        in `energy_fn`.
+
+    Raises:
+        ValueError: If there is no factor, as in `variance_fn`, or the kernel is too
+            rough for forces.
+
+    Source:
+        J. Vandermause et al., npj Comput. Mater. 6, 20 (2020) (labels where the force
+        on an atom is uncertain).
+    """
+    _require_factor(potential)
+    potential.kernel.require_derivatives(1)
+    default, labels = potential, species
+
+    def variance(
+        R: Float[Array, "n d"],
+        neighbor: Any = None,
+        *,
+        species: Any = None,
+        potential: KernelPotential | None = None,
+        **kwargs: Any,
+    ) -> Float[Array, "n d"]:
+        p = default if potential is None else potential
+        species = labels if species is None else species
+
+        def descriptors(R: Array) -> tuple[Array, Array]:
+            return _atoms(p, R, neighbor, species, kwargs)
+
+        x, push, z = jax.linearize(descriptors, R, has_aux=True)
+        basis = jnp.eye(R.size, dtype=R.dtype).reshape(-1, *R.shape)
+        jacobian = -jax.lax.map(push, basis, batch_size=32)
+        wide = p.x.dtype
+        member = Group(
+            x=x.astype(wide),
+            z=z,
+            jacobian=jnp.moveaxis(jacobian, 0, -1).astype(wide),
+            has_energy=False,
+            kinds=(("force", R.size),),
+        )
+        left = jnp.diagonal(block(p.kernel, member, member))
+        alone = jax.tree.map(lambda a: a[None], member)
+        if p.solver == "sparse":
+            assert p.upper is not None
+            k = cross(p.kernel, (p.x, p.z), (alone,))
+            left += jnp.sum(solve_triangular(p.upper[0], k, trans="T") ** 2, 0)
+        else:
+            assert p.training is not None
+            new = dataclasses.replace(p.training, groups=(alone,), y=None)
+            k = covariance(p.kernel, p.training, new)
+        left -= jnp.sum(solve_triangular(p.lower, k, lower=True) ** 2, 0)
+        # Rounding may leave a little less than nothing.
+        return jnp.maximum(left, 0).reshape(R.shape).astype(R.dtype)
 
     return variance
 

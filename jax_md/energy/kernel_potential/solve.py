@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 
@@ -25,6 +26,8 @@ def check_factor(
     Raises:
         ValueError: With the condition of the matrix and the `jitter` that would do.
     """
+    if isinstance(lower, Tracer):
+        return  # numbers are not known yet: NaN has to tell
     pivots = np.diagonal(lower) ** 2
     noise_floor = 10 * np.finfo(pivots.dtype).eps * np.diagonal(matrix)
     if np.all(np.isfinite(np.asarray(lower))) and np.all(pivots > noise_floor):
