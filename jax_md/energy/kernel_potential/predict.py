@@ -173,6 +173,7 @@ def force_variance_fn(
             has_energy=False,
             kinds=(("force", R.size),),
         )
+        assert p.lower is not None
         left = jnp.diagonal(block(p.kernel, member, member))
         alone = jax.tree.map(lambda a: a[None], member)
         if p.solver == "sparse":
