@@ -61,10 +61,9 @@ def test_a_call_outside_jit_compiles_once():
         return x[0] > 0.3 * y[0] - 10
 
     calls = [
-        lambda w: neighbor_sum(well(w), R, 1.0, neighbors, mask=drop),
-        lambda w: jax.grad(lambda R: neighbor_total(well(w), R, 1.0, neighbors))(R),
+        lambda w: neighbor_total(well(w), R, 1.0, neighbors),
         lambda w: jax.grad(
-            lambda h: jnp.sum(neighbor_sum(well(w), R, h, neighbors) ** 2)
+            lambda h: jnp.sum(neighbor_sum(well(w), R, h, neighbors, mask=drop) ** 2)
         )(2.0),
     ]
     compiled = []
@@ -139,12 +138,11 @@ def test_transpose_in_nodes_beside_a_mask():
         jax.linear_transpose(by_charge, q)(c)
 
 
-@pytest.mark.parametrize("n", [60, 700])
-def test_sums_do_not_depend_on_the_capacity(n):
+def test_sums_do_not_depend_on_the_capacity():
     """To the bit: a list that had to grow goes on where a larger one would be."""
     forces = []
-    for extra in (0, 3, 40):
-        R, neighbors = fluid(n, jnp.float32, extra_capacity=extra)
+    for extra in (0, 40):
+        R, neighbors = fluid(700, jnp.float32, extra_capacity=extra)
 
         @jax.jit
         def force(R, neighbors=neighbors):
@@ -159,5 +157,4 @@ def test_sums_do_not_depend_on_the_capacity(n):
             )(R)
 
         forces.append(force(R))
-    for other in forces[1:]:
-        np.testing.assert_array_equal(forces[0], other)
+    np.testing.assert_array_equal(*forces)
