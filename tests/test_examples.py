@@ -94,6 +94,7 @@ def check_ways(ways, tolerance):
     assert abs(ways["positions fixed"]["pressure"] / exact["pressure"] - 1) > 0.1
 
 
+@pytest.mark.slow
 def test_bubble_raft_has_one_gradient(raft):
     check_ways(raft[0]["ways"], 1e-2)  # 400 steps of FIRE leave so much
     assert 0.05 < min(raft[0]["energy"]) < max(raft[0]["energy"]) < 1

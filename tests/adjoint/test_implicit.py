@@ -118,6 +118,7 @@ def test_second_derivatives_of_a_packing():
     np.testing.assert_allclose(along[:, 0] / size, reverse / size, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_single_precision_loses_what_the_stiffness_takes():
     diameter, R = packing()
 
@@ -179,6 +180,7 @@ def test_replicas_in_one_batch():
         np.testing.assert_allclose(slopes[i], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_energy_with_a_neighbor_list():
     diameter, R = packing()
     neighbor_fn, list_energy = energy.soft_sphere_neighbor_list(

@@ -147,19 +147,15 @@ def reads(name, kind):
     return jax.jit(jax.vmap(slopes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method"),
     [
+        ("nve", BACK[0]),
+        ("nve", BACK[1]),
         ("langevin", BACK[0]),
-        *(
-            pytest.param(name, method, marks=pytest.mark.slow)
-            for name, method in [
-                ("nve", BACK[0]),
-                ("nve", BACK[1]),
-                ("langevin", BACK[2]),
-                ("nose_hoover", BACK[1]),
-            ]
-        ),
+        ("langevin", BACK[2]),
+        ("nose_hoover", BACK[1]),
     ],
 )
 def test_all_fields_of_the_last_state_in_batches(name, method):

@@ -51,7 +51,13 @@ def liquid(name, kind, dtype, **options):
 
 
 CASES = [
-    pytest.param("langevin", "fractional", jnp.float32, (adjoint.Backprop(),)),
+    pytest.param(
+        "langevin",
+        "fractional",
+        jnp.float32,
+        (adjoint.Backprop(),),
+        marks=pytest.mark.slow,
+    ),
     pytest.param("nose_hoover", "general", jnp.float64, ()),
 ]
 CASES += [

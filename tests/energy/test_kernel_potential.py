@@ -128,6 +128,7 @@ def test_force_and_stress_are_derivatives(name):
     assert np.all(np.isfinite(jax.hessian(E_fn)(R)))
 
 
+@SLOW
 def test_conjugate_gradients_agree_with_cholesky():
     options = {"noise": (1e-3, 1e-2), "jitter": 1e-8}
     for observations in (data(), data(forces=False)):
@@ -355,7 +356,8 @@ def test_update_is_a_fit_to_all(options):
     assert jnp.abs(kp.energy_fn(first)(R) - kp.energy_fn(grown)(R)) > 1e-6
 
 
-@pytest.mark.parametrize("sparse", [pytest.param(False, marks=SLOW), True])
+@SLOW
+@pytest.mark.parametrize("sparse", [False, True])
 def test_save_and_load(sparse, tmp_path):
     potential = fitted(environments=10) if sparse else fitted()
     path = tmp_path / "morse"

@@ -56,7 +56,10 @@ def rollout(kind, name):
     return loss
 
 
-CASES = [("fractional", "nve"), ("general", "nvt_nose_hoover")]
+CASES = [
+    ("fractional", "nve"),
+    pytest.param("general", "nvt_nose_hoover", marks=pytest.mark.slow),
+]
 CASES += [("periodic", "nvt_langevin"), ("fractional", "brownian")]
 
 
