@@ -460,6 +460,7 @@ def test_species():
         kp.fit(KERNELS["rbf"], f, observations, coupling=np.eye(3))
 
 
+@SLOW
 def test_over_a_neighbor_list_in_both_precisions(dtype):
     plain = fitted(environments=10)
     neighbor_fn = partition.neighbor_list(displacement, BOX, CUTOFF, 0.3)

@@ -162,21 +162,17 @@ def compare(forms, ours, plain, nodes, params, dtype=jnp.float64):
         close(got[name], expected[name], dtype)
 
 
-@pytest.mark.parametrize("kind", ["total", "symmetric", "directed"])
+@pytest.mark.parametrize(
+    "kind", ["total", pytest.param("symmetric", marks=pytest.mark.slow), "directed"]
+)
 def test_derivatives_in_both_modes(kind, system):
     nodes, params, neighbors = system
     forms = FORMS if kind != "symmetric" else {k: FORMS[k] for k in ("r", "rr", "rf")}
     compare(forms, *energies(kind, neighbors), nodes, params)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "total",
-        pytest.param("symmetric", marks=pytest.mark.slow),
-        pytest.param("directed", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["total", "symmetric", "directed"])
 def test_third_derivatives(kind, system):
     nodes, params, neighbors = system
     forms = THIRD if kind == "total" else {"rfr": THIRD["rfr"]}
