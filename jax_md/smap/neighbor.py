@@ -50,7 +50,8 @@ def pair_neighbor_list(
     Args:
         fn: Pair function, ``fn(dr, **parameters)``, of all pairs at once: `dr` is
             ``[n, k]`` for a Dense list and ``[p]`` for a sparse one (length), with an
-            axis ``[d]`` more for a displacement.
+            axis ``[d]`` more for a displacement, which leads from the particle to its
+            neighbor.
         displacement_or_metric: Displacement or distance of two points.
         species: Labels ``[n]``, which make tables ``[s, s]`` of parameters, or None. A
             number says that labels will be given as ``species=`` at each call.
@@ -92,7 +93,7 @@ def pair_neighbor_list(
         if neighbor.format is partition.Dense:
             dr = space.map_neighbor(d)(R, R[j])
         else:
-            dr = space.map_bond(d)(R[i], R[j])
+            dr = space.map_bond(d)(R[j], R[i])
         out = fn(unit_where_masked(dr.astype(R.dtype), mask), **p)
         feature_axes = (1,) * (out.ndim - mask.ndim)
         out = jnp.where(mask.reshape(mask.shape + feature_axes), out, 0)
@@ -144,7 +145,7 @@ def _engine_sum(
 
     def of_pair(x: Any, y: Any, shared: Any) -> Array:
         # A pair function gets arrays of pairs: here, of one.
-        dr = jnp.asarray(d(x["R"], y["R"]), R.dtype)[None]
+        dr = jnp.asarray(d(y["R"], x["R"]), R.dtype)[None]
         values = parameters.values(x["node"], y["node"], shared)
         for name in single & values.keys():
             values[name] = tree_map(lambda v: v[None], values[name])

@@ -35,8 +35,8 @@ def pair(
 
     Args:
         fn: Pair function, ``fn(dr, **parameters)``. It gets all pairs at once: `dr` is
-            ``[n, n]`` (length) for a metric and ``[n, n, d]`` for a displacement, and
-            parameters broadcast with ``[n, n]``.
+            ``[n, n]`` (length) for a metric and ``[n, n, d]`` for a displacement, from
+            the first particle to the second; parameters broadcast with ``[n, n]``.
         displacement_or_metric: Displacement or distance of two points.
         species: None; labels ``[n]``, which make tables ``[s, s]`` of parameters; or
             the number of species, for labels given as the second argument of each call

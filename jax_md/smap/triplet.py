@@ -44,7 +44,8 @@ def triplet(
 
     Args:
         fn: Triplet function, ``fn(dR_ij, dR_ik, **parameters)``, of one triplet:
-            displacements ``[d]`` (length), or scalar distances for a metric.
+            displacements ``[d]`` (length) from the central particle, or scalar
+            distances for a metric.
         displacement_or_metric: Displacement or distance of two points.
         species: Labels ``[n]``, which make tables ``[s, s, s]`` of parameters, looked
             up at (central, j, k).

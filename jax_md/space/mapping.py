@@ -1,4 +1,8 @@
-"""From functions of two points to functions of arrays of points."""
+"""From functions of two points to functions of arrays of points.
+
+Where the points are particles, displacements of `map_product` and `map_neighbor` lead
+from the particle of the row to its partner: ``dR[i, j]`` is ``d(R[j], R[i])``.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,11 +24,14 @@ def metric(displacement: Callable) -> Callable:
 
 
 def map_product(metric_or_displacement: Callable) -> Callable:
-    """Map over all pairs: ``(Ra [n, d], Rb [m, d]) -> [n, m, ...]``."""
+    """Map over all pairs: ``(Ra [n, d], Rb [m, d]) -> [m, n, ...]``.
+
+    The entry ``[i, j]`` is ``f(Ra[j], Rb[i])``.
+    """
 
     def mapped(Ra: Any, Rb: Any, **kwargs: Any):
         f = partial(metric_or_displacement, **kwargs)
-        return jax.vmap(jax.vmap(f, (None, 0)), (0, None))(Ra, Rb)
+        return jax.vmap(jax.vmap(f, (0, None)), (None, 0))(Ra, Rb)
 
     return mapped
 
@@ -39,11 +46,14 @@ def map_bond(metric_or_displacement: Callable) -> Callable:
 
 
 def map_neighbor(metric_or_displacement: Callable) -> Callable:
-    """Map over rows of neighbors: ``(Ra [n, d], Rb [n, k, d]) -> [n, k, ...]``."""
+    """Map over rows of neighbors: ``(Ra [n, d], Rb [n, k, d]) -> [n, k, ...]``.
+
+    The entry ``[i, k]`` is ``f(Rb[i, k], Ra[i])``.
+    """
 
     def mapped(Ra: Any, Rb: Any, **kwargs: Any):
         f = partial(metric_or_displacement, **kwargs)
-        return jax.vmap(jax.vmap(f, (None, 0)))(Ra, Rb)
+        return jax.vmap(jax.vmap(f, (0, None)))(Rb, Ra)
 
     return mapped
 

@@ -137,7 +137,7 @@ def test_single_precision_loses_what_the_stiffness_takes():
 def test_a_rattler_does_no_harm():
     diameter, R = packing()
     grid = np.stack(np.meshgrid(*[np.linspace(0, SIDE, 60)] * 2), -1).reshape(-1, 2)
-    distance = space.map_product(space.metric(displacement_fn))(jnp.asarray(grid), R)
+    distance = space.map_product(space.metric(displacement_fn))(R, jnp.asarray(grid))
     room = jnp.min(distance - diameter / 2, axis=1)
     hole = jnp.argmax(room)
     small = 1.8 * room[hole]

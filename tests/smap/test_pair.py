@@ -218,6 +218,29 @@ def test_vector_functions(format):
         np.testing.assert_allclose(rows(R, nbrs), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("format", [None, partition.Dense, partition.Sparse])
+@pytest.mark.parametrize("edited", [False, True])
+def test_displacements_lead_to_the_neighbor(format, edited):
+    """From the particle to its partner, on the engine, the plain path, all pairs."""
+    R, (displacement, _) = positions(), periodic()
+
+    def odd(dR, **unused):
+        return dR * bump(space.distance(dR))[..., None]
+
+    dR = np.asarray(R)[None] - np.asarray(R)[:, None]
+    dR -= BOX * np.round(dR / BOX)
+    r = np.linalg.norm(dR, axis=-1) + np.eye(N)
+    expected = (dR * np.asarray(bump(r))[..., None]).sum(1) / 2
+    if format is None:
+        out = smap.pair(odd, displacement, reduce_axis=(1,))(R)
+    else:
+        nbrs = partition.neighbor_list(displacement, BOX, CUT, format=format)
+        nbrs = nbrs.allocate(R)
+        nbrs = nbrs.set(idx=nbrs.idx) if edited else nbrs
+        out = smap.pair_neighbor_list(odd, displacement, reduce_axis=(1,))(R, nbrs)
+    np.testing.assert_allclose(out, expected, atol=1e-12)
+
+
 def test_keepdims():
     R, (_, metric) = positions(), periodic()
     energy = smap.pair(bump, metric, reduce_axis=(1,), keepdims=True)

@@ -23,7 +23,7 @@ def brute(k):
     for i in range(N):
         for j in range(N):
             for m in range(N):
-                a, b = p[i] - p[j], p[i] - p[m]
+                a, b = p[j] - p[i], p[m] - p[i]  # from the central particle
                 out[i, j, m] = k(i, j, m) * ((a @ b) ** 2 + a.sum()) / 2
     return out
 
