@@ -19,7 +19,7 @@ from jaxtyping import Array
 from .grid import Grid, Runs, Sorted, runs, sort_particles
 from .kernels import Kernels
 from .lanes import TooWide, split
-from .sweep import Rows, heavy, in_parallel, take
+from .sweep import Rows, heavy, in_parallel, lane_type, take
 
 # Lanes of one block: long enough for threads to share the popping of bits.
 BLOCK = 131072
@@ -65,7 +65,7 @@ def build(
     n = position.shape[0]
     if n == 0:
         none, zero = jnp.zeros(0, jnp.int32), jnp.int32(0)
-        rows = Rows(jnp.zeros((room.slots, 0), jnp.int32), none, none, none)
+        rows = Rows(jnp.zeros((room.slots, 0), lane_type(n)), none, none, none)
         return Built(rows, zero, zero, zero, zero)
     sorted_ = sort_particles(coordinate, grid, room.places)
     search = _Search(position, sorted_, square_distance, square_radius, grid, room)
@@ -82,7 +82,7 @@ def build(
             count = lax.dynamic_update_slice(count, part_count, (start,))
             return slots, count, jnp.maximum(run, part_run)
 
-        empty = jnp.full((room.slots, n), n, jnp.int32), jnp.zeros(n, jnp.int32)
+        empty = jnp.full((room.slots, n), n, lane_type(n)), jnp.zeros(n, jnp.int32)
         carry = (*empty, jnp.int32(0))
         slots, count, run = lax.fori_loop(0, -(-n // BLOCK), body, carry)
     lane = jnp.arange(n, dtype=jnp.int32)
@@ -191,7 +191,7 @@ class _Search:
         """Pop the bits of every lane into rows, packed."""
         window, slots = self.room.window, self.room.slots
         total, columns = words.shape[0], where.first.shape[0]
-        rows = jnp.full((slots, size), self.n, jnp.int32)
+        rows = jnp.full((slots, size), self.n, lane_type(self.n))
         if slots == 0:
             return rows
         lane = jnp.arange(size, dtype=jnp.int32)
@@ -214,7 +214,8 @@ class _Search:
             found = word != 0
             place = begin + turn * window + _lowest(word)
             q = take(self.member, jnp.where(found, place, 0))
-            row = lax.optimization_barrier(heavy(jnp.where(found, q, self.n)))
+            row = heavy(jnp.where(found, q, self.n)).astype(rows.dtype)
+            row = lax.optimization_barrier(row)
             rows = lax.dynamic_update_slice_in_dim(rows, row[None], k, 0)
             return rows, left, word, at
 

@@ -48,7 +48,7 @@ def resize(rows: Rows, slots: int) -> Rows:
     """Return rows with another number of slots."""
     n = rows.slots.shape[1]
     kept = rows.slots[:slots]
-    spare = jnp.full((slots - kept.shape[0], n), n, jnp.int32)
+    spare = jnp.full((slots - kept.shape[0], n), n, kept.dtype)
     return rows._replace(slots=jnp.concatenate([kept, spare]))
 
 

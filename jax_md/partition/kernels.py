@@ -26,6 +26,9 @@ _COST = {"div": 6, "sqrt": 6, "rsqrt": 6, "integer_pow": 3, "cbrt": 15, "pow": 2
 _COST |= dict.fromkeys("exp exp2 expm1 log log1p tanh logistic sin cos tan".split(), 12)
 _COST |= dict.fromkeys("erf erfc erf_inv lgamma digamma atan2 acos asin".split(), 20)
 _GATHER = 6
+# Operations of a kernel that is still unrolled where its results are summed, and those
+# of a result that is better stored than summed in a kernel with more.
+_SHORT, _LONG = 60, 24
 # Values to try to store at a time; a bound on compile time.
 _CANDIDATES = 256
 
@@ -104,12 +107,16 @@ class Kernels:
         used = {id(eqn) for eqn, _, outputs in calls if any(users[i] for i in outputs)}
         used |= {id(eqn) for eqn in jaxpr.eqns} - {id(eqn) for eqn, _, _ in calls}
         self.needed = [eqn for eqn in jaxpr.eqns if id(eqn) in used]
-        self.operations = self._last_operations()
+        self.operations = self._operations(jaxpr.outvars)
+        if store and self.operations > _SHORT:
+            results = [v for v in jaxpr.outvars if not isinstance(v, Literal)]
+            self.stored |= {v for v in results if self._operations([v]) > _LONG}
+            self.operations = self._operations(jaxpr.outvars)
 
-    def _last_operations(self) -> int:
-        """Operations between the stored values and the results."""
+    def _operations(self, results: Sequence[Any]) -> int:
+        """Operations between the stored values and some results."""
         made_by = {v: eqn for eqn in self.needed for v in eqn.outvars if v in self.lane}
-        todo, seen = list(self.closed.jaxpr.outvars), set()
+        todo, seen = list(results), set()
         while todo:
             v = todo.pop()
             eqn = None if isinstance(v, Literal) else made_by.get(v)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Integer
 
 from .kernels import Kernels
 from .lanes import WIDEST, Lanes, TooWide, join, object_array, split, structs
@@ -33,13 +33,21 @@ DEPTH, UNROLLED = 8, 160
 class Rows(NamedTuple):
     """A full, symmetric list of neighbors without self pairs, slot-major."""
 
-    slots: Int[Array, "k n"]  # lane of the neighbor, n where there is none
+    slots: Integer[Array, "k n"]  # lane of the neighbor, n where there is none
     count: Int[Array, " n"]  # neighbors of each lane
     order: Int[Array, " n"]  # particle of each lane
     inverse: Int[Array, " n"]  # lane of each particle
 
 
 PairFn = Callable[[list, list, list, list], list]
+
+
+def lane_type(n: int) -> Any:
+    """The integers that slots are stored as: half the memory where they are few.
+
+    A list is read at every step, and kept for every step that is differentiated.
+    """
+    return jnp.uint16 if n < 2**16 else jnp.int32
 
 
 def take(x: Any, index: Any) -> Any:
@@ -285,7 +293,7 @@ class _Sweep:
             index = [jnp.int32(i) for i in (at, start, *(0,) * (v.ndim - 2))]
             return lax.dynamic_slice(v, index, (width, size, *v.shape[2:]))
 
-        j = cut(self.rows.slots)
+        j = cut(self.rows.slots).astype(jnp.int32)
         # Where the last turn reaches back, its first slots were there before.
         valid = (j < self.n) & (at + jnp.arange(width)[:, None] >= first)
         own = [v[None] for v in own]

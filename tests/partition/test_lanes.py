@@ -148,3 +148,25 @@ def test_values_that_several_results_need_are_stored():
     vectors = [*x.T, *y.T]
     text = str(jax.make_jaxpr(lambda *v: run(v, [], (COUNT,)))(*vectors))
     assert text.count(" exp ") == 1 and "optimization_barrier" in text
+
+
+def test_long_results_are_stored():
+    """So that the kernel that sums up a short one beside them stays short."""
+
+    def both(x, y):
+        long = jnp.sum(x)
+        for k in range(40):
+            long = long * y[k % 3] + 1
+        return x - y, long
+
+    one = jax.ShapeDtypeStruct((3,), jnp.float64)
+    closed = jax.make_jaxpr(both)(one, one)
+    run = kernels.Kernels(closed, [(3,), (3,)], 3)
+    assert run.operations < 10 and len(run.stored) == 1
+    whole = kernels.Kernels(closed, [(3,), (3,)], 3, store=False)
+    assert whole.operations > 80 and not whole.stored
+    x, y = np.random.default_rng(0).uniform(size=(2, 3, COUNT))
+    got = jnp.stack(run([*x, *y], [], (COUNT,)), -1)
+    expected = jax.vmap(both)(x.T, y.T)
+    np.testing.assert_allclose(got[:, :3], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(got[:, 3], expected[1], rtol=1e-12)

@@ -519,3 +519,26 @@ def test_box_at_update_needs_fractional_coordinates():
     assert fns.allocate(R).update(R, box=8.0).rebuilds == 1
     with pytest.raises(ValueError, match="made without a box"):
         all_pairs().allocate(R).update(R, box=8.0)
+
+
+@pytest.mark.parametrize("n", [2**16 - 1, 2**16])
+def test_lanes_of_two_and_of_four_bytes(n):
+    """Slots are half as wide where particles are few; the last number is a particle."""
+    side = 256
+    displacement, _ = space.periodic(float(side))
+    square = jnp.stack(jnp.meshgrid(*2 * [jnp.arange(side)]), -1).reshape(-1, 2)
+    R = square[:n].astype(jnp.float32)
+    neighbors = neighbor_list(displacement, side, 1.2, 0.1).allocate(R)
+    assert neighbors.rows.slots.dtype == (jnp.uint16 if n < 2**16 else jnp.int32)
+    assert neighbors.idx.dtype == jnp.int32
+    assert neighbors.idx.max() == n
+    count = partition.neighbor_sum(lambda x, y, _: 1, R, None, neighbors)
+    lost = jnp.any(
+        space.map_product(space.metric(displacement))(square[n:], R) < 1.2, 1
+    )
+    np.testing.assert_array_equal(count, 4 - lost)
+    moved = neighbors.update(jnp.roll(R, 1, axis=0))
+    np.testing.assert_array_equal(moved.rebuilds, 1)
+    np.testing.assert_array_equal(
+        partition.neighbor_sum(lambda x, y, _: 1, R, None, moved), jnp.roll(count, 1)
+    )
