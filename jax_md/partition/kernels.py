@@ -19,6 +19,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
 from .lanes import ELEMENTWISE, Lanes, evaluate, literal, object_array, structs
+from .tidy import tidied
 
 # Rough costs in arithmetic operations. Storing and loading a vector costs about four.
 STORE = 4
@@ -70,7 +71,7 @@ class Kernels:
             out = evaluate(closed, [*values, *args[at:]], ())
             return [p for value in out for p in value.parts.flat]
 
-        self.closed = jax.make_jaxpr(flat)(*scalars, *params)
+        self.closed = tidied(jax.make_jaxpr(flat)(*scalars, *params))
         self.n_scalars = len(scalars)
         self._mark(range(n_own, 2 * n_own), store)
 

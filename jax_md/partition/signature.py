@@ -48,7 +48,9 @@ def signature(program: Jaxpr | ClosedJaxpr) -> Hashable:
             eqn.primitive,
             tuple(name(v) for v in eqn.invars),
             tuple((name(v), str(v.aval)) for v in eqn.outvars),
-            tuple((key, _of(value)) for key, value in sorted(eqn.params.items())),
+            tuple(
+                (key, of_parameter(value)) for key, value in sorted(eqn.params.items())
+            ),
         )
         for eqn in jaxpr.eqns
     ]
@@ -56,12 +58,12 @@ def signature(program: Jaxpr | ClosedJaxpr) -> Hashable:
     return consts, tuple(arguments), tuple(equations), tuple(results)
 
 
-def _of(value: Any) -> Hashable:
+def of_parameter(value: Any) -> Hashable:
     """A parameter of an equation; numbers of different types are not equal."""
     if isinstance(value, Jaxpr | ClosedJaxpr):
         return signature(value)
     if isinstance(value, tuple | list):
-        return type(value), tuple(map(_of, value))
+        return type(value), tuple(map(of_parameter, value))
     try:
         hash(value)
     except TypeError:
