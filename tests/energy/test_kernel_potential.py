@@ -9,6 +9,7 @@ import pytest
 
 from jax_md import energy, nn, partition, quantity, simulate, space
 from jax_md.energy import kernel_potential as kp
+from jax_md.energy.kernel_potential.iterative import conjugate_gradients
 from jax_md.wide import stax
 
 BOX, N, CUTOFF = 7.0, 4, 3.2
@@ -142,8 +143,75 @@ def test_conjugate_gradients_agree_with_cholesky():
         assert iterative.report["iterations"] < len(direct.alpha)
     with pytest.raises(ValueError, match="residual"):
         kp.fit(*args, solver="cg", max_iterations=0, **options)
-    with pytest.raises(ValueError, match="no factor"):
-        kp.variance_fn(iterative)
+
+
+def test_conjugate_gradients_meet_the_true_residual():
+    rng = np.random.default_rng(0)
+    q, _ = np.linalg.qr(rng.normal(size=(40, 40)))
+    A = jnp.asarray((q * np.logspace(-3, 0, 40)) @ q.T)
+    y, start = jnp.asarray(rng.normal(size=40)), 1e7 * jnp.asarray(rng.normal(size=40))
+
+    @jax.jit
+    def solve(tolerance):
+        return conjugate_gradients(
+            lambda a: A @ a,
+            y,
+            lambda r: r,
+            start,
+            tolerance=tolerance,
+            max_iterations=5000,
+        )
+
+    # From so far away, rounding leaves 1e-9 of the residual that is updated.
+    a, _, residual = solve(1e-11)
+    assert residual <= 1e-11
+    assert float(jnp.linalg.norm(y - A @ a) / jnp.linalg.norm(y)) < 2e-11
+    # What cannot be met ends the search, with the best that was found.
+    a, iterations, residual = solve(1e-30)
+    assert iterations < 5000 and 1e-30 < residual < 1e-11
+
+
+@SLOW
+def test_variances_by_conjugate_gradients_agree_with_cholesky():
+    options = {"noise": (1e-3, 1e-2), "jitter": 1e-8}
+    direct, iterative = (fitted(solver=way, **options) for way in ("cholesky", "cg"))
+    R, *_ = held_out()
+    for make in (kp.variance_fn, kp.force_variance_fn):
+        expected, found = (
+            jax.tree.leaves(jax.jit(make(p))(R)) for p in (direct, iterative)
+        )
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+    eager = kp.variance_fn(iterative)(R)[0]
+    np.testing.assert_allclose(eager, kp.variance_fn(direct)(R)[0], rtol=1e-6)
+
+    def total(p, R):
+        return kp.variance_fn(p)(R)[0]
+
+    for order in (jax.grad, lambda f: jax.jacfwd(jax.grad(f))):
+        expected, found = (
+            jax.jit(order(functools.partial(total, p)))(R) for p in (direct, iterative)
+        )
+        scale = float(jnp.max(jnp.abs(expected)))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
+
+
+@SLOW
+def test_variances_that_conjugate_gradients_do_not_reach():
+    p = fitted(solver="cg", noise=(1e-3, 1e-2), jitter=1e-8)
+    few = p.set(report={**p.report, "max_iterations": 1})
+    R, *_ = held_out()
+    with pytest.raises(ValueError, match="residual"):
+        kp.variance_fn(few)(R)
+    total, each = jax.jit(kp.variance_fn(few))(R)
+    assert np.isnan(total) and np.all(np.isnan(each))
+    # A loose tolerance leaves too much variance, by the square of what it is.
+    loose = p.set(report={**p.report, "tolerance": 1e-3})
+    total, each = jax.jit(kp.variance_fn(p))(R)
+    wide_total, wide = jax.jit(kp.variance_fn(loose))(R)
+    assert np.all(wide >= each * (1 - 1e-9))
+    prior = float(p.kernel(*_atoms(p, R)[:1], np.zeros(N, int), *_atoms(p, R))[0, 0])
+    assert 0 < float(jnp.max(wide - each)) < 1e-4 * prior
 
 
 @SLOW
@@ -342,14 +410,7 @@ def test_update_is_a_fit_to_all(options):
         **options,
     )
     R, *_ = held_out()
-    for make in (
-        (kp.energy_fn,)
-        if "solver" in options
-        else (
-            kp.energy_fn,
-            kp.variance_fn,
-        )
-    ):
+    for make in (kp.energy_fn, kp.variance_fn):
         a, b = (jax.tree.leaves(jax.jit(make(p))(R)) for p in (grown, again))
         for x, y in zip(a, b, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-9)
@@ -357,9 +418,13 @@ def test_update_is_a_fit_to_all(options):
 
 
 @SLOW
-@pytest.mark.parametrize("sparse", [False, True])
-def test_save_and_load(sparse, tmp_path):
-    potential = fitted(environments=10) if sparse else fitted()
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"environments": 10}, {"solver": "cg", "noise": (1e-3, 1e-2)}],
+    ids=["cholesky", "sparse", "cg"],
+)
+def test_save_and_load(options, tmp_path):
+    potential = fitted(**options)
     path = tmp_path / "morse"
     kp.save(path, potential)
     again = kp.load(path, KERNELS["rbf"], potential.descriptor_fn)
@@ -381,7 +446,7 @@ def test_save_and_load(sparse, tmp_path):
     np.testing.assert_array_equal(kp.energy_fn(lean)(R), kp.energy_fn(potential)(R))
     with pytest.raises(ValueError, match="no training data"):
         kp.update(lean, more)
-    if not sparse:
+    if potential.solver != "sparse":
         with pytest.raises(ValueError, match="with_training"):
             kp.variance_fn(lean)
 

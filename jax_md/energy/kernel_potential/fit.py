@@ -26,12 +26,11 @@ from jaxtyping import Array, Float, Int
 
 from jax_md import dataclasses
 
-from .covariance import covariance, cross, diagonal, product, spread
-from .iterative import Preconditioner, conjugate_gradients
+from .covariance import covariance, cross, spread
 from .kernels import AtomKernel, check_shape
+from .matrix_free import System, landmarks, require_convergence
 from .observations import (
     DEFAULT_NOISE,
-    Group,
     Noise,
     Observation,
     Training,
@@ -39,9 +38,6 @@ from .observations import (
 )
 from .select import select_environments
 from .solve import check_factor, default_jitter
-
-# Rank of what preconditions conjugate gradients.
-RANK = 800
 
 
 @dataclasses.dataclass
@@ -60,6 +56,7 @@ class KernelPotential:
             environments ``[m, m]``; None after conjugate gradients.
         upper: Triangular factor of the sparse fit, ``[m, m]``, and its right-hand side
             ``[m]``; else None.
+        system: What conjugate gradients solve by; else None.
         mean: What is subtracted from descriptors, ``[f]``.
         scale: What they are divided by, ``[f]``.
         reference: Energy of a free atom of each species, ``[t]``.
@@ -79,6 +76,7 @@ class KernelPotential:
     alpha: Float[Any, " p"] | None
     lower: Float[Any, "p p"] | None
     upper: tuple[Any, Any] | None
+    system: System | None
     mean: Float[Any, " f"]
     scale: Float[Any, " f"]
     reference: Float[Any, " t"]
@@ -161,6 +159,7 @@ def fit(
         alpha=None,
         lower=None,
         upper=None,
+        system=None,
         mean=training.mean,
         scale=training.scale,
         reference=training.reference,
@@ -282,61 +281,22 @@ def _fit_iterative(
     potential: KernelPotential, training: Training, start: Any, limits: dict
 ) -> KernelPotential:
     kernel = potential.kernel
-    landmarks = _landmarks(kernel, training)
 
     @jax.jit
-    def solve(training: Training, landmarks: Training, start: Any) -> Any:
+    def solve(training: Training, marks: Training, start: Any) -> Any:
         training = jax.tree.map(jnp.asarray, training)
-        own = diagonal(kernel, training)
-        variance = training.deviation(potential.noise) ** 2 + potential.jitter * own
-        K_mm = covariance(kernel, landmarks)
-        K_nm = covariance(kernel, training, landmarks)
-        precondition = Preconditioner.make(K_mm, K_nm, own, variance)
-        alpha, *how = conjugate_gradients(
-            lambda a: product(kernel, training, a) + variance * a,
-            training.y,
-            precondition,
-            start,
-            **limits,
-        )
+        system = System.make(kernel, training, marks, potential.noise, potential.jitter)
+        alpha, *how = system.solve(kernel, training, training.y, start, **limits)
         beta, u = spread(training, alpha)
         x, z = training.x, training.z
-        return {"alpha": alpha, "beta": beta, "u": u, "x": x, "z": z}, how
+        found = {"alpha": alpha, "beta": beta, "u": u, "x": x, "z": z}
+        return {**found, "system": system}, how
 
     start = jnp.zeros_like(training.y) if start is None else jnp.asarray(start)
-    found, (iterations, residual) = solve(training, landmarks, start)
+    found, (iterations, residual) = solve(training, landmarks(kernel, training), start)
     report = {"iterations": int(iterations), "residual": float(residual), **limits}
-    if not report["residual"] <= limits["tolerance"]:
-        raise ValueError(
-            f"conjugate gradients left a residual of {report['residual']:.1e} after "
-            f"{report['iterations']} iterations, more than `tolerance` = "
-            f"{limits['tolerance']:.1e}. Raise `noise` or `jitter`, which improves the "
-            "condition of the matrix, or `max_iterations` or `tolerance`."
-        )
+    require_convergence(report["residual"], report["iterations"], limits)
     return dataclasses.replace(potential, report=report, **found)
-
-
-def _landmarks(kernel: AtomKernel, training: Training) -> Training:
-    """Representative atoms, each a structure of one atom with its energy and slopes."""
-    x, z = (np.asarray(a) for a in (training.x, training.z))
-    f = x.shape[1]
-    chosen = select_environments(x, z, RANK // 2, "variance", kernel=kernel)
-    steep = (RANK - len(chosen)) // f if training.has_slopes else 0
-    groups = []
-    for at, slopes in ((chosen[:steep], True), (chosen[steep:], False)):
-        if len(at):
-            own = np.broadcast_to(np.eye(f, dtype=x.dtype), (len(at), 1, f, f))
-            kinds = (("energy", 1), ("force", f)) if slopes else (("energy", 1),)
-            groups.append(
-                Group(
-                    x=x[at][:, None],
-                    z=z[at][:, None],
-                    jacobian=own if slopes else None,
-                    has_energy=True,
-                    kinds=kinds,
-                )
-            )
-    return dataclasses.replace(training, groups=tuple(groups), y=None)
 
 
 def _environments(

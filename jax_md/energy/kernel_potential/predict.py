@@ -14,6 +14,7 @@ from jax_md import dataclasses, util
 
 from .covariance import block, covariance, cross, influence
 from .fit import KernelPotential
+from .matrix_free import halves
 from .observations import Group
 
 
@@ -67,8 +68,12 @@ def variance_fn(
     sparse one. The total is the sum of C, each atom's is on its diagonal. Both can be
     differentiated, as a bias along the uncertainty asks for.
 
+    After conjugate gradients every call solves a system for each atom, to the tolerance
+    of the fit, which `report` holds; within `jit` a variance that this does not reach
+    is NaN. Where variances are wanted often, fit by Cholesky or with environments.
+
     Args:
-        potential: What `fit` returned, by Cholesky or with environments.
+        potential: What `fit` returned.
         species: Labels, ``[n]``; needed where the data has several.
 
     Returns:
@@ -76,10 +81,10 @@ def variance_fn(
         squared), keywords as in `energy_fn`.
 
     Raises:
-        ValueError: If there is no factor, after conjugate gradients or a load without
-            the data.
+        ValueError: If a full fit was loaded without its data, or conjugate gradients
+            do not reach the tolerance of the fit.
     """
-    _require_factor(potential)
+    _require_data(potential)
     default, labels = potential, species
 
     def variance(
@@ -95,18 +100,16 @@ def variance_fn(
         x, z = _atoms(p, R, neighbor, species, kwargs)
         x = x.astype(p.x.dtype)  # differences of large numbers: in the type of the fit
         C = p.kernel(x, z, x, z)
-        assert p.lower is not None
         if p.solver == "sparse":
             assert p.upper is not None
             k = p.kernel(p.x, p.z, x, z)
-            known = solve_triangular(p.lower, k, lower=True)
             kept = solve_triangular(p.upper[0], k, trans="T")
-            C = C - known.T @ known + kept.T @ kept
+            C = C + kept.T @ kept
         else:
             assert p.training is not None
-            k = cross(p.kernel, (x, z), p.training.groups)
-            known = solve_triangular(p.lower, k.T, lower=True)
-            C = C - known.T @ known
+            k = cross(p.kernel, (x, z), p.training.groups).T
+        a, b = _halves(p, k)
+        C = C - a.T @ b
         # Rounding may leave a little less than nothing.
         total = jnp.maximum(jnp.sum(C), 0)
         each = jnp.maximum(jnp.diagonal(C), 0)
@@ -129,7 +132,7 @@ def force_variance_fn(
     the square of its atoms.
 
     Args:
-        potential: What `fit` returned, by Cholesky or with environments.
+        potential: What `fit` returned.
         species: Labels, ``[n]``; needed where the data has several.
 
     Returns:
@@ -137,14 +140,13 @@ def force_variance_fn(
         in `energy_fn`.
 
     Raises:
-        ValueError: If there is no factor, as in `variance_fn`, or the kernel is too
-            rough for forces.
+        ValueError: As in `variance_fn`, or if the kernel is too rough for forces.
 
     Source:
         J. Vandermause et al., npj Comput. Mater. 6, 20 (2020) (labels where the force
         on an atom is uncertain).
     """
-    _require_factor(potential)
+    _require_data(potential)
     potential.kernel.require_derivatives(1)
     default, labels = potential, species
 
@@ -173,7 +175,6 @@ def force_variance_fn(
             has_energy=False,
             kinds=(("force", R.size),),
         )
-        assert p.lower is not None
         left = jnp.diagonal(block(p.kernel, member, member))
         alone = jax.tree.map(lambda a: a[None], member)
         if p.solver == "sparse":
@@ -184,20 +185,28 @@ def force_variance_fn(
             assert p.training is not None
             new = dataclasses.replace(p.training, groups=(alone,), y=None)
             k = covariance(p.kernel, p.training, new)
-        left -= jnp.sum(solve_triangular(p.lower, k, lower=True) ** 2, 0)
+        a, b = _halves(p, k)
+        left -= jnp.sum(a * b, 0)
         # Rounding may leave a little less than nothing.
         return jnp.maximum(left, 0).reshape(R.shape).astype(R.dtype)
 
     return variance
 
 
-def _require_factor(p: KernelPotential) -> None:
+def _halves(p: KernelPotential, k: Float[Array, "p n"]) -> tuple[Array, Array]:
+    """Factors a, b of what is known of n quantities, ``a.T @ b``."""
     if p.solver == "cg":
-        raise ValueError(
-            "conjugate gradients leave no factor to compute a variance from. Fit with "
-            '`solver="cholesky"`, or with `environments=` where there are many data.'
-        )
-    if p.solver == "cholesky" and p.training is None:
+        assert p.system is not None and p.training is not None
+        training = jax.tree.map(jnp.asarray, p.training)
+        limits = {name: p.report[name] for name in ("tolerance", "max_iterations")}
+        return halves(p.system, p.kernel, training, k, **limits)
+    assert p.lower is not None
+    known = solve_triangular(p.lower, k, lower=True)
+    return known, known
+
+
+def _require_data(p: KernelPotential) -> None:
+    if p.solver != "sparse" and p.training is None:
         raise ValueError(
             "the variance of a full fit needs its data, and this potential was saved "
             "without. Save it with `with_training=True`, or fit with `environments=`."

@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Array
 
 from .fit import KernelPotential
+from .iterative import Preconditioner
 from .kernels import AtomKernel
+from .matrix_free import System
 from .observations import Group, Noise, Training
 
 VERSION = 1
@@ -54,6 +56,10 @@ def save(
     training = potential.training
     if training is not None and with_training:
         arrays["y"] = training.y
+        if potential.system is not None:
+            shift, precondition = potential.system
+            arrays["shift"] = shift
+            arrays["root"], arrays["factor"] = precondition
         facts["groups"] = [[g.has_energy, g.kinds] for g in training.groups]
         for i, group in enumerate(training.groups):
             arrays[f"x_{i}"], arrays[f"z_{i}"] = group.x, group.z
@@ -120,6 +126,10 @@ def load(
     upper = None
     if "upper" in arrays:
         upper = (arrays["upper"], arrays["upper_target"])
+    system = None
+    if "shift" in arrays:
+        precondition = Preconditioner(arrays["root"], arrays["factor"])
+        system = System(arrays["shift"], precondition)
     weights: dict[str, Any] = {
         k: arrays.get(k) for k in ("x", "z", "beta", "u", "alpha", "lower")
     }
@@ -127,6 +137,7 @@ def load(
         **weights,
         training=training,
         upper=upper,
+        system=system,
         noise=Noise(*facts["noise"]),
         jitter=facts["jitter"],
         report=facts["report"],
