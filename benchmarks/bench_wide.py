@@ -8,14 +8,18 @@ digits, 8 x 8 (`benchmarks/data/digits.npz`, from 1,798 on mirrored): fully conn
 ones of depth 3, 8 and 32, convolutions that end by flattening, convolutions that end by
 pooling. Both engines run the same script and take turns.
 
-- Flattened convolutions are measured whole up to 1,024 images, where neural-tangents
-  needs 2 GB, and at depth 3 also block by block through `batch`, at every size.
+- Flattened convolutions are measured whole, and at depth 3 also block by block through
+  `batch`.
 - Every pair of pixels counts under pooling, which takes 4,096 numbers for each pair of
-  images: both engines go block by block, neural-tangents for a minute with 128 images.
-  It is left out where a call would take more than two, and cost by entry compares.
+  images: both engines go block by block, neural-tangents for minutes with 512 images.
+  The kernel of the smallest number of images is computed whole. Of the larger ones, in
+  which every block costs the same, both compute as many rows as make a quarter of a
+  million entries. Each engine runs these once, when small kernels have compiled the
+  blocks.
 
 Memory is what one call adds to the resident size of its process, results included, once
-all is compiled; beside it stands the peak of the whole process.
+all is compiled; beside it stands the peak of the whole process, which is all that is
+told of the runs of minutes.
 
 At last `batch` shares blocks of the flattened convolutions among eight devices that the
 host pretends to be, for one, two and four times the images. Work is the processor time
@@ -36,9 +40,11 @@ NAMES = {"ours": "jax_md", "neural_tangents": "neural-tangents"}
 DEPTHS = (3, 8, 32)
 # Convolutional networks are as deep as neural-tangents compiles in seconds.
 CONVOLUTIONS = (3, 8)
-FLATTEN_BLOCK, FLATTEN_WHOLE = 64, 1024
+FLATTEN_BLOCK = 64
 # Images under pooling by depth: neural-tangents takes half a minute for each.
 POOL_BLOCK, POOLED = 16, {3: 128, 8: 64}
+# Entries of pooled kernels that it takes minutes for.
+LONG = 1 << 18
 DEVICES, DEVICE_BLOCK = 8, 32
 # Relative difference of the two kernels, in single precision at depth 32.
 AGREEMENT = 2e-4
@@ -47,15 +53,14 @@ AGREEMENT = 2e-4
 def cases(sizes: list[int]) -> list[dict]:
     """Return what to compute: networks, numbers of images, and by which engines."""
 
-    def case(kind, depth, n1, n2=None, block=0, alone=False):
+    def case(kind, depth, n1, n2=None, block=0, warm=0):
         problem = {"kind": kind, "depth": depth, "n1": n1, "n2": n2, "block": block}
-        return {"problem": problem, "alone": alone}
+        return {**problem, "warm": warm}
 
     small, large = sizes[0], sizes[-1]
     found = [case("fcn", depth, n) for n in sizes for depth in DEPTHS]
     found += [case("fcn", 3, small, large - small)] if large > small else []
-    whole = [n for n in sizes if n <= FLATTEN_WHOLE]
-    found += [case("flatten", depth, n) for n in whole for depth in CONVOLUTIONS]
+    found += [case("flatten", depth, n) for n in sizes for depth in CONVOLUTIONS]
     found += [case("flatten", 3, n, None, FLATTEN_BLOCK) for n in sizes]
     for depth, most in POOLED.items():
         n = min(most, small // POOL_BLOCK * POOL_BLOCK)
@@ -63,7 +68,10 @@ def cases(sizes: list[int]) -> list[dict]:
     n = min(POOLED[8], small // POOL_BLOCK * POOL_BLOCK)
     found += [case("pool", 3, n, n, POOL_BLOCK)]
     if small > POOLED[3]:
-        found += [case("pool", 3, small, None, POOL_BLOCK, alone=True)]
+        pooled = partial(case, "pool", 3, block=POOL_BLOCK, warm=2 * POOL_BLOCK)
+        found += [pooled(small)]
+        rows = {n: min(LONG // n, n // 2) for n in sizes[1:]}
+        found += [pooled(m, n - m) for n, m in rows.items()]
     return found
 
 
@@ -80,6 +88,7 @@ def seconds(peer: Peer) -> float:
 
 def measure_case(problem: dict, engines: list[str], repeats: int) -> list[dict]:
     """Measure engines on one kernel, each in a fresh process."""
+    long = problem["warm"] > 0
     peers: dict[str, Peer] = {}
     rows: dict[str, dict] = {}
     entries = problem["n1"] * (problem["n2"] or problem["n1"])
@@ -88,10 +97,12 @@ def measure_case(problem: dict, engines: list[str], repeats: int) -> list[dict]:
             peer = peers[name] = Peer(name, script=SCRIPT)
             ready = peer.ask("prepare", name="only", images=IMAGES, **problem)
             rows[name] = {**peer.info, **ready}
-        agree([row.pop("samples") for row in rows.values()], label(problem))
         runs = {name: partial(seconds, peer) for name, peer in peers.items()}
-        for name, times in measure.in_turns(runs, repeats).items():
-            memory = peers[name].ask("memory", name="only")
+        measured = measure.in_turns(runs, 1 if long else repeats)
+        found = [peer.ask("samples", name="only") for peer in peers.values()]
+        agree([samples["samples"] for samples in found], label(problem))
+        for name, times in measured.items():
+            memory = peers[name].ask("process" if long else "memory", name="only")
             rows[name].update(times, entry_s=times["seconds"] / entries, **memory)
     finally:
         for peer in peers.values():
@@ -131,7 +142,6 @@ def measure_devices(n: int, repeats: int) -> list[dict]:
         problem |= {"block": DEVICE_BLOCK, "devices": DEVICES}
         with Peer("ours", script=SCRIPT, variables=flags) as peer:
             ready = peer.ask("prepare", name="only", images=IMAGES, **problem)
-            ready.pop("samples")
             runs = [peer.ask("run", name="only") for _ in range(repeats)]
             gap = peer.ask("compare", name="only")["gap"]
             row = {**peer.info, **ready, **problem, "gap": gap, "cores": cores()}
@@ -164,8 +174,7 @@ def main() -> None:
     engines = [name for name in NAMES if name not in options.without]
     rows = []
     for case in cases(options.sizes):
-        chosen = engines[:1] if case["alone"] else engines
-        rows += measure_case(case["problem"], chosen, options.repeats)
+        rows += measure_case(case, engines, options.repeats)
         measure.save(options.name, rows)
     rows = measure_devices(options.sizes[0], options.repeats)
     measure.save(f"{options.name}_devices", rows)

@@ -31,6 +31,8 @@ except ImportError:
 
 GET = ("nngp", "ntk")
 problems: dict = {}
+# What they gave last.
+kernels: dict = {}
 # The same kernels by other means, to compare with.
 references: dict = {}
 
@@ -64,11 +66,13 @@ def prepare(
     depth: int,
     block: int,
     devices: int = 0,
+    warm: int = 0,
 ) -> dict:
     """Compile the kernel of ``n1`` images with themselves, or with ``n2`` others.
 
-    A positive ``block`` goes through `batch`, with so many ``devices``. Where there are
-    not enough images, mirror images follow.
+    A positive ``block`` goes through `batch`, with so many ``devices``; a positive
+    ``warm`` compiles its blocks with so many images only. Where there are not enough
+    images, mirror images follow.
     """
     data = np.load(images)["images"][..., None] / 16
     data = np.concatenate([data, data[:, :, ::-1]])
@@ -78,7 +82,9 @@ def prepare(
 
     def blocks(devices):
         batched = nt.batch(kernel_fn, batch_size=block, device_count=devices)
-        return lambda: jax.block_until_ready(tuple(batched(x1, x2, GET)))
+        return lambda n=None: jax.block_until_ready(
+            tuple(batched(x1[:n], None if x2 is None else x2[:n], GET))
+        )
 
     if block:
         problems[name], references[name] = blocks(devices), blocks(0)
@@ -86,21 +92,27 @@ def prepare(
         compiled = jax.jit(lambda a, b: tuple(kernel_fn(a, b, GET)))
         problems[name] = lambda: jax.block_until_ready(compiled(x1, x2))
     start = time.perf_counter()
-    nngp, ntk = problems[name]()
-    first = time.perf_counter() - start
-    return {
-        "first_call_s": first,
-        "samples": [np.asarray(k[:3, -3:], float).tolist() for k in (nngp, ntk)],
-    }
+    kernels[name] = problems[name](warm) if warm else problems[name]()
+    return {"first_call_s": time.perf_counter() - start}
 
 
 def run(name: str) -> dict:
     start, work = time.perf_counter(), time.process_time()
-    problems[name]()
+    kernels[name] = problems[name]()
     return {
         "seconds": time.perf_counter() - start,
         "work_s": time.process_time() - work,
     }
+
+
+def samples(name: str) -> dict:
+    """Return some entries of the kernels, to compare with those of another engine."""
+    return {"samples": [np.asarray(k[:3, -3:], float).tolist() for k in kernels[name]]}
+
+
+def process(name: str) -> dict:
+    """Return the peak of the process so far."""
+    return {"process_bytes": peak_memory(), "call_bytes": None}
 
 
 def compare(name: str) -> dict:
@@ -112,6 +124,7 @@ def compare(name: str) -> dict:
 
 def memory(name: str) -> dict:
     """Measure what one call of a compiled kernel needs, its results included."""
+    kernels.clear()
     process = peak_memory()
     return {"process_bytes": process, "call_bytes": call_memory(problems[name])}
 
@@ -122,7 +135,9 @@ if __name__ == "__main__":
             "info": info,
             "prepare": prepare,
             "run": run,
+            "samples": samples,
             "memory": memory,
+            "process": process,
             "compare": compare,
         }
     )
