@@ -68,7 +68,8 @@ def batch(
     devices = _devices(device_count)
     programs: dict[Any, _Program] = {}
 
-    def batched_fn(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def batched_fn(x1_or_kernel: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        x1 = x1_or_kernel
         is_map = any(
             blocks.is_kernel(leaf)
             for leaf in jax.tree.leaves(x1, is_leaf=blocks.is_kernel)
