@@ -1,5 +1,7 @@
 """Networks out of layers: one after another, side by side, many times."""
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import jax
@@ -34,6 +36,16 @@ def _chained(rng: jax.Array, n: int) -> list[jax.Array]:
 
 def _keyed(rng: Any) -> dict[str, Any]:
     return {} if rng is None else {"rng": rng}
+
+
+def _row(requirements: Iterable[Any]) -> Any:
+    """Return the requirement of layers in a row.
+
+    None to follow is not the same as a layer that needs nothing: what leaves the last
+    layer may still be diagonal.
+    """
+    last_first = list(requirements)[::-1] or [Requirement()]
+    return reduce(lambda after, this: before(this, after), last_first)
 
 
 @layer
@@ -74,11 +86,8 @@ def serial(*layers: Layer) -> Layer:
             k = kernel(k, **kwargs)
         return k
 
-    requirement: Any = Requirement()
-    for kernel in reversed(kernels):
-        requirement = before(requirement_of(kernel), requirement)
     init_fn.output_shape = shape_fn  # type: ignore[attr-defined]
-    kernel_fn.requirement = requirement  # type: ignore[attr-defined]
+    kernel_fn.requirement = _row(map(requirement_of, kernels))  # type: ignore[attr-defined]
     kernel_fn.smoothness = smoothest_common(map(smoothness_of, kernels))  # type: ignore[attr-defined]
     return init_fn, apply_fn, kernel_fn
 
@@ -211,13 +220,7 @@ def repeat(layer: Layer, n: int) -> Layer:
             lambda one, _: (kernel(one, **kwargs), None), k, None, length=n - 1
         )[0]
 
-    kernel_fn.requirement = _power(requirement_of(kernel), n)  # type: ignore[attr-defined]
+    # Two copies need what any greater number needs.
+    kernel_fn.requirement = _row([requirement_of(kernel)] * min(n, 2))  # type: ignore[attr-defined]
     kernel_fn.smoothness = smoothness_of(kernel) if n else SMOOTH  # type: ignore[attr-defined]
     return shaped(shape_fn, draw), apply_fn, kernel_fn
-
-
-def _power(requirement: Any, n: int) -> Any:
-    total: Any = Requirement()
-    for _ in range(min(n, 2)):  # two copies need what any greater number needs
-        total = before(requirement, total)
-    return total

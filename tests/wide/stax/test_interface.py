@@ -135,6 +135,22 @@ def test_index_without_a_kernel(idx):
         positions()[idx]
 
 
+# Layouts
+
+
+@pytest.mark.parametrize("first", [stax.Dense(3), stax.Conv(3, (2, 2)), None])
+def test_positions_without_shared_weights_are_diagonal(first):
+    local = stax.ConvLocal(2, (2, 2), b_std=0.1)
+    kernel_fn = stax.serial(*[first or local, local])[2]
+    short, full = kernel_fn(I1, I2), kernel_fn(I1, I2, diagonal_spatial=False)
+    assert short.diagonal_spatial and not full.diagonal_spatial
+    assert short.nngp.ndim == 4 and full.nngp.ndim == 6
+    got = np.einsum("nmaabb->nmab", full.ntk)
+    np.testing.assert_allclose(short.ntk, got, rtol=1e-12)
+    shared = stax.serial(local, stax.Conv(2, (1, 1)))[2](I1, I2)
+    assert not shared.diagonal_spatial
+
+
 # Kinds of errors
 
 
