@@ -112,7 +112,9 @@ def batch(
         ]
         get = _requested(args, shared)
         result = blocks.combine(leaves, layout.static)
-        return blocks.correct(result, get, n1, n2, same)
+        # A batch that is passed twice keeps its covariances twice.
+        one_set = same if is_map else not jax.tree.leaves(x2)
+        return blocks.correct(result, get, n1, n2, one_set)
 
     batched_fn.smoothness = smoothness_of(kernel_fn)  # type: ignore[attr-defined]
     return batched_fn

@@ -65,9 +65,6 @@ def label(
         dimension_numbers: Axes contracted and shared, see `jax.lax.dot_general`.
         batch_axis: Batch axis of the inputs.
         channel_axis: Channel axis of the inputs.
-
-    Raises:
-        ValueError: If channels are contracted or shared, or samples contracted.
     """
     contracted, shared = dimension_numbers
     own, other = (1, 0) if is_lhs else (0, 1)
@@ -78,21 +75,29 @@ def label(
     for pair in (contracted, shared):
         for i, j in zip(pair[own], pair[other], strict=True):
             const[j] = inputs[i]
-    for name, letter, used in (
-        ("channel", channel, (*contracted[own], *shared[own])),
-        ("batch", batch, contracted[own]),
-    ):
-        if letter in [inputs[i] for i in used]:
-            raise ValueError(
-                f"`dimension_numbers` must leave the {name} axis of the inputs alone; "
-                f"got {dimension_numbers}. Use `Dense` to mix channels."
-            )
     const = [c or next(letters) for c in const]
     free = [c for c in inputs if c not in const]
     new = [c for c in const if c not in inputs]
     outputs = [inputs[i] for i in shared[own]]
     outputs += new + free if is_lhs else free + new
     return Labels(inputs, const, outputs, batch, channel)
+
+
+def check_axes(names: Labels) -> None:
+    """Refuse what covariances do not determine.
+
+    Raises:
+        ValueError: If channels are contracted or shared, or samples contracted.
+    """
+    for name, letter, is_used in (
+        ("channel", names.channel, names.channel in names.constant),
+        ("batch", names.batch, names.batch not in names.outputs),
+    ):
+        if is_used:
+            raise ValueError(
+                f"`dimension_numbers` must leave the {name} axis of the inputs alone, "
+                f"axis {names.inputs.index(letter)}. Use `Dense` to mix channels."
+            )
 
 
 def contract(

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jax_md import dataclasses
 from jax_md.wide import layout
-from jax_md.wide.contraction import DotNumbers, contract, label
+from jax_md.wide.contraction import DotNumbers, check_axes, contract, label
 from jax_md.wide.indexing import expand_index, index_mask, indexed_shape, take
 
 Array = jax.Array
@@ -218,6 +218,7 @@ class Kernel:
             self.batch_axis,
             self.channel_axis,
         )
+        check_axes(names)
 
         def times(x: Array, n_batch: int, first: Any, second: Any) -> Array:
             both = first, second

@@ -177,9 +177,6 @@ def repeat(layer: Layer, n: int) -> Layer:
         return shape
 
     def draw(rng: jax.Array, input_shape: Any) -> Any:
-        if n == 0:
-            return ()
-
         def next_layer(key: jax.Array, _: None) -> tuple[jax.Array, Any]:
             key, own = jax.random.split(key)
             return key, init(own, input_shape)[1]

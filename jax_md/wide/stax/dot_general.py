@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jax_md.wide.contraction import DotNumbers, Labels, label
+from jax_md.wide.contraction import DotNumbers, label
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
@@ -43,12 +43,12 @@ def DotGeneral(
             scalar scales the inputs.
         dimension_numbers: Axes contracted and shared, see `jax.lax.dot_general`.
         precision: See `jax.lax.dot_general`.
-        batch_axis: Batch axis of the inputs; neither contracted nor shared.
-        channel_axis: Channel axis of the inputs; neither contracted nor shared.
+        batch_axis: Batch axis of the inputs.
+        channel_axis: Channel axis of the inputs.
 
     Raises:
-        ValueError: If both `lhs` and `rhs` are given, or channels or samples are
-            contracted.
+        ValueError: If both `lhs` and `rhs` are given; from the kernel, if samples are
+            contracted, or channels contracted or shared.
     """
     if lhs is not None and rhs is not None:
         raise ValueError(
@@ -61,38 +61,34 @@ def DotGeneral(
     contract, share = dimension_numbers
     own = 1 if is_lhs else 0
 
-    def labels(ndim: int) -> Labels:
-        if batch_axis % ndim in [i % ndim for i in share[own]]:
-            raise ValueError(
-                f"`dimension_numbers` must leave the batch axis {batch_axis} of the "
-                f"inputs alone; got {dimension_numbers}. Pass what differs between "
-                "samples as the `pattern` of `Aggregate`."
-            )
-        return label(
-            ndim, len(shape_c), is_lhs, dimension_numbers, batch_axis, channel_axis
-        )
-
     def dot(x: Array) -> Array:
         c = jnp.asarray(constant, x.dtype)
         args = (c, x) if is_lhs else (x, c)
         return lax.dot_general(*args, dimension_numbers, precision=precision)
 
     def shape_fn(shape: Any) -> tuple[int, ...]:
-        known = tuple(1 if n < 0 else n for n in shape)
-        out = jax.eval_shape(dot, jax.ShapeDtypeStruct(known, jnp.result_type(float)))
-        names = labels(len(shape))
-        at = names.batch_axis
-        return (*out.shape[:at], shape[batch_axis], *out.shape[at + 1 :])
+        ndim = len(shape)
+        # An unknown number of samples passes for one, or for that of the constant.
+        known = [1 if n < 0 else n for n in shape]
+        for i, j in zip(share[own], share[1 - own], strict=True):
+            known[i] = shape_c[j] if shape[i] < 0 else shape[i]
+        struct = jax.ShapeDtypeStruct(tuple(known), jnp.result_type(float))
+        out = jax.eval_shape(dot, struct).shape
+        names = label(
+            ndim, len(shape_c), is_lhs, dimension_numbers, batch_axis, channel_axis
+        )
+        if -1 in shape and names.batch in names.outputs:
+            at = names.batch_axis
+            return (*out[:at], shape[batch_axis], *out[at + 1 :])
+        return out
 
     def apply_fn(params: Any, inputs: Array, **unused: Any) -> Array:
-        labels(inputs.ndim)
         return dot(inputs)
 
     mixes = Diagonal(input=Bool.NO) if contract[own] else Diagonal()
 
     @requires(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=mixes)
     def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
-        labels(len(k.shape1))
         how = lax.Precision.HIGHEST if precision is None else precision
         return k.dot_general(constant, constant, is_lhs, dimension_numbers, how)
 

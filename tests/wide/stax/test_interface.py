@@ -44,6 +44,11 @@ def test_repeated_layers_are_drawn_as_layers_in_a_row():
     np.testing.assert_array_equal(stacked[0][1], listed[1][0])
 
 
+def test_no_repetitions_have_no_parameters():
+    shape, params = stax.repeat(stax.Dense(4), 0)[0](KEY, (-1, 4))
+    assert shape == (-1, 4) and params[0].shape == (0, 4, 4)
+
+
 def test_branches_have_tuples():
     init_fn = stax.parallel(stax.Dense(3), stax.Dense(2))[0]
     for shapes in ([(-1, 4), (-1, 4)], ((-1, 4), (-1, 4))):
@@ -151,6 +156,41 @@ def test_positions_without_shared_weights_are_diagonal(first):
     assert not shared.diagonal_spatial
 
 
+# Patterns and constants
+
+
+def test_edges_along_one_axis_need_no_axis_of_their_own():
+    layer = stax.Aggregate(implementation="SPARSE")
+    x = images(4, (2, 3, 2))
+    edges = np.array([[[0, 1], [1, 2], [-1, -1]], [[2, 2], [0, 1], [0, 1]]])
+    for got, want in (
+        (layer[1]((), x, pattern=p) for p in (edges, edges[:, :, None])),
+        (layer[2](x, None, "nngp", pattern=(p, p)) for p in (edges, edges[:, :, None])),
+    ):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_constants_of_each_sample():
+    factors = np.random.default_rng(0).normal(size=(3, 4, 5))
+    numbers = (((1,), (1,)), ((0,), (0,)))
+    init_fn, apply_fn, kernel_fn = stax.DotGeneral(
+        rhs=factors, dimension_numbers=numbers
+    )
+    out = apply_fn((), jnp.asarray(I1))
+    np.testing.assert_allclose(out, np.einsum("nhwc,nhk->nwck", I1, factors))
+    assert init_fn(KEY, I1.shape)[0] == out.shape
+    k = positions()
+    want = np.einsum("nmabcd,nai,mbj->nmcdij", k.nngp, factors, factors)
+    np.testing.assert_allclose(kernel_fn(k).nngp, want)
+
+
+def test_constants_may_mix_channels_of_a_finite_network():
+    mixed = stax.DotGeneral(rhs=np.eye(2), dimension_numbers=(((3,), (0,)), ((), ())))
+    assert mixed[0](KEY, I1.shape)[0] == mixed[1]((), jnp.asarray(I1)).shape
+    with pytest.raises(ValueError, match="channel"):
+        mixed[2](I1)
+
+
 # Kinds of errors
 
 
@@ -175,6 +215,42 @@ def test_filter_must_have_the_axes_of_the_inputs():
 
 
 # Calls
+
+
+@pytest.mark.parametrize("get", [None, ("ntk", "nngp"), "nngp"])
+def test_trees_of_outputs_have_a_kernel_at_each_leaf(get):
+    def f(params, x):
+        hidden = jnp.asarray(x) @ params
+        return [hidden, (jnp.tanh(hidden),)]
+
+    def init(key, shape):
+        return shape, jax.random.normal(key, (shape[-1], 3))
+
+    names = ("nngp", "ntk") if get is None else get
+    params = init(KEY, X1.shape)[1]
+    separate = nt.empirical_kernel_fn(lambda p, x: f(p, x)[1][0])
+    empirical = nt.empirical_kernel_fn(f)
+    wanted = separate(X1, X2, get, params)
+    sampled = nt.monte_carlo_kernel_fn(init, f, KEY, [1, 2])(X1, X2, get)
+    for kernels, name in (
+        (empirical(X1, X2, get, params), "EmpiricalKernel"),
+        (nt.batch(empirical, 1, 0)(X1, X2, get, params), "EmpiricalKernel"),
+        (list(sampled)[1], "MonteCarloKernel"),
+    ):
+        assert type(kernels) is list and type(kernels[1]) is tuple
+        for leaf in (kernels[0], kernels[1][0]):
+            if get == "nngp":
+                assert leaf.shape == (3, 2)
+            else:
+                assert type(leaf).__name__ == name and leaf._fields == names
+        if name == "EmpiricalKernel":
+            jax.tree.map(np.testing.assert_allclose, kernels[1][0], wanted)
+
+
+def test_a_batch_passed_twice_keeps_its_covariances_twice():
+    batched = nt.batch(stax.Dense(1)[2], 1, device_count=0)
+    np.testing.assert_allclose(batched(X1, X1).cov2, batched(X1).cov1)
+    assert batched(X1).cov2 is None and batched(X1, None).cov2 is None
 
 
 def test_batch_has_the_keywords_of_a_kernel_function():
