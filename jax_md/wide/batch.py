@@ -68,7 +68,8 @@ def batch(
     devices = _devices(device_count)
     programs: dict[Any, _Program] = {}
 
-    def batched_fn(x1: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def batched_fn(x1_or_kernel: Any, x2: Any = None, *args: Any, **kwargs: Any) -> Any:
+        x1 = x1_or_kernel
         is_map = any(
             blocks.is_kernel(leaf)
             for leaf in jax.tree.leaves(x1, is_leaf=blocks.is_kernel)
@@ -111,7 +112,9 @@ def batch(
         ]
         get = _requested(args, shared)
         result = blocks.combine(leaves, layout.static)
-        return blocks.correct(result, get, n1, n2, same)
+        # A batch that is passed twice keeps its covariances twice.
+        one_set = same if is_map else not jax.tree.leaves(x2)
+        return blocks.correct(result, get, n1, n2, one_set)
 
     batched_fn.smoothness = smoothness_of(kernel_fn)  # type: ignore[attr-defined]
     return batched_fn

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import jax
+
 Get = None | str | Sequence[str]
 
 
@@ -51,6 +53,24 @@ def canonicalize_get(get: Get) -> tuple[tuple[str, ...] | None, bool]:
 @cache
 def _namedtuple_class(typename: str, names: tuple[str, ...]) -> Any:
     return namedtuple(typename, names)
+
+
+def select_each(typename: str, trees: dict[str, Any], get: Get) -> Any:
+    """Pick `get` out of trees of arrays, leaf by leaf.
+
+    Args:
+        typename: See `select`.
+        trees: Every quantity there is, by its name; trees of one structure.
+        get: See `canonicalize_get`.
+
+    Returns:
+        A tree of that structure, whose leaves are what `select` returns.
+    """
+
+    def pick(*leaves: Any) -> Any:
+        return select(typename, dict(zip(trees, leaves, strict=True)), get)
+
+    return jax.tree.map(pick, *trees.values())
 
 
 def select(typename: str, values: dict[str, Any], get: Get) -> Any:

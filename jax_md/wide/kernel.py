@@ -9,16 +9,17 @@ Source:
     (arXiv:1806.07572); R. Novak et al., ICLR 2020 (arXiv:1912.02803).
 """
 
-import operator
+import builtins
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as onp
 
 from jax_md import dataclasses
 from jax_md.wide import layout
+from jax_md.wide.contraction import DotNumbers, check_axes, contract, label
+from jax_md.wide.indexing import expand_index, index_mask, indexed_shape, take
 
 Array = jax.Array
 
@@ -175,22 +176,85 @@ class Kernel:
         """Return the record of minus the activations, which is the same."""
         return self
 
+    __pos__ = __neg__
+
+    def dot_general(
+        self,
+        other1: Any,
+        other2: Any,
+        is_lhs: bool,
+        dimension_numbers: DotNumbers,
+        precision: Any = jax.lax.Precision.HIGHEST,
+    ) -> "Kernel":
+        """Return the record of `jax.lax.dot_general` of the activations and constants.
+
+        Shapes are left as they are.
+
+        Args:
+            other1: Constant that the first activations are multiplied with.
+            other2: The same for the second; both None for no change.
+            is_lhs: Whether the constants stand on the left.
+            dimension_numbers: Axes contracted and shared, see `jax.lax.dot_general`.
+            precision: See `jax.lax.dot_general`.
+
+        Raises:
+            NotImplementedError: If just one constant is None, or their numbers of axes
+                differ.
+            ValueError: If channels, or samples, are contracted.
+        """
+        if other1 is None and other2 is None:
+            return self
+        n_axes = None if other1 is None else jnp.ndim(other1)
+        if other1 is None or other2 is None or jnp.ndim(other2) != n_axes:
+            raise NotImplementedError(
+                "`other1` and `other2` must be two tensors with as many axes each; got "
+                f"{other1!r} and {other2!r}. Pass the identity for None."
+            )
+        names = label(
+            len(self.shape1),
+            jnp.ndim(other1),
+            is_lhs,
+            dimension_numbers,
+            self.batch_axis,
+            self.channel_axis,
+        )
+        check_axes(names)
+
+        def times(x: Array, n_batch: int, first: Any, second: Any) -> Array:
+            both = first, second
+            spatial = self.diagonal_spatial
+            return contract(x, both, names, n_batch, spatial, precision)
+
+        n_self = self.n_batch_self
+        return self.replace(
+            nngp=times(self.nngp, 2, other1, other2),
+            ntk=self.map_ntk(lambda ntk: times(ntk, 2, other1, other2)),
+            cov1=times(self.cov1, n_self, other1, other1),
+            cov2=None
+            if self.cov2 is None
+            else times(self.cov2, n_self, other2, other2),
+            batch_axis=names.batch_axis,
+            channel_axis=names.channel_axis,
+        )
+
     # Rearrangement of samples and positions
 
     def __getitem__(self, idx: Any) -> "Kernel":
         """Return the record of ``activations[idx]``.
 
         Args:
-            idx: Integers, slices and an ellipsis over the axes of the activations.
+            idx: Integers, slices, one list of positions, and an ellipsis over the
+                axes of the activations.
 
         Raises:
             NotImplementedError: If `idx` selects channels or one sample by an integer.
         """
-        full = _expand_index(idx, len(self.shape1))
-        if full[self.channel_axis] != slice(None):
+        full = expand_index(idx, len(self.shape1))
+        on_channel = full[self.channel_axis]
+        if not isinstance(on_channel, builtins.slice) or on_channel != slice(None):
             raise NotImplementedError(
                 "`idx` must leave the channel axis whole, since a kernel has no "
-                f"channels; got {full[self.channel_axis]} on axis "
+                f"channels; got {on_channel} on axis "
                 f"{self.channel_axis}. Use `:` there."
             )
         on_batch = full[self.batch_axis]
@@ -205,17 +269,39 @@ class Kernel:
 
         removed = [i for i in self.spatial_axes if isinstance(full[i], int)]
         return self.linear(
-            lambda x, n_batch, *_: x[(on_batch,) * n_batch + tuple(spatial)],
-            shape1=_indexed_shape(self.shape1, full),
-            shape2=_indexed_shape(self.shape2, full),
+            lambda x, n_batch, *_: take(x, (on_batch,) * n_batch + tuple(spatial)),
+            shape1=indexed_shape(self.shape1, full),
+            shape2=indexed_shape(self.shape2, full),
             batch_axis=self.batch_axis - sum(i < self.batch_axis for i in removed),
             channel_axis=self.channel_axis
             - sum(i < self.channel_axis for i in removed),
-            mask1=_index_mask(self.mask1, self.shape1, full),
-            mask2=_index_mask(self.mask2, self.shape2, full),
+            mask1=index_mask(self.mask1, self.shape1, full),
+            mask2=index_mask(self.mask2, self.shape2, full),
         )
 
-    slice = __getitem__
+    def slice(self, n1_slice: builtins.slice, n2_slice: builtins.slice) -> "Kernel":
+        """Return the record of some samples of each batch.
+
+        Args:
+            n1_slice: Which samples of the first batch.
+            n2_slice: Which samples of the second.
+        """
+        cov2 = self.cov1 if self.cov2 is None else self.cov2
+        both = n1_slice, n2_slice
+        before = (builtins.slice(None),) * self.batch_axis
+        idx1, idx2 = (*before, n1_slice), (*before, n2_slice)
+        return self.replace(
+            nngp=self.nngp[both],
+            ntk=self.map_ntk(lambda ntk: ntk[both]),
+            cov1=self.cov1[(n1_slice,) * self.n_batch_self],
+            cov2=cov2[(n2_slice,) * self.n_batch_self],
+            # Other samples of the same batch are not the same samples.
+            x1_is_x2=jnp.logical_and(self.x1_is_x2, n1_slice == n2_slice),
+            shape1=indexed_shape(self.shape1, idx1),
+            shape2=indexed_shape(self.shape2, idx2),
+            mask1=index_mask(self.mask1, self.shape1, idx1),
+            mask2=index_mask(self.mask2, self.shape2, idx2),
+        )
 
     def reverse(self) -> "Kernel":
         """Return the covariances with the position axes in the opposite order."""
@@ -282,32 +368,3 @@ def is_kernel(x: Any) -> bool:
     if isinstance(x, list | tuple):
         return len(x) > 0 and all(is_kernel(y) for y in x)
     return isinstance(x, Kernel)
-
-
-def _expand_index(idx: Any, ndim: int) -> tuple[Any, ...]:
-    """Write `idx` with one integer or slice for each of `ndim` axes."""
-    idx = idx if isinstance(idx, tuple) else (idx,)
-    idx = tuple(
-        i if isinstance(i, slice) or i is Ellipsis else operator.index(i) for i in idx
-    )
-    if Ellipsis not in idx:
-        idx = (*idx, Ellipsis)
-    at = idx.index(Ellipsis)
-    before, after = idx[:at], idx[at + 1 :]
-    missing = ndim - len(before) - len(after)
-    if missing < 0 or Ellipsis in after:
-        raise ValueError(
-            f"`idx` must have at most {ndim} entries and one ellipsis; got {idx}. "
-            "Index the axes of the activations."
-        )
-    return before + (slice(None),) * missing + after
-
-
-def _indexed_shape(shape: tuple[int, ...], idx: tuple[Any, ...]) -> tuple[int, ...]:
-    return onp.broadcast_to(onp.zeros((), bool), shape)[idx].shape
-
-
-def _index_mask(
-    mask: Array | None, shape: tuple[int, ...], idx: tuple[Any, ...]
-) -> Array | None:
-    return None if mask is None else jnp.broadcast_to(mask, shape)[idx]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def linearize(f: Callable[..., Any], params: Any) -> Callable[..., Any]:
@@ -46,8 +47,10 @@ def taylor_expand(
     Raises:
         ValueError: If `degree` is negative or no integer.
     """
-    if not isinstance(degree, int) or degree < 0:
+    if not isinstance(degree, int | float | np.number) or degree % 1 or degree < 0:
         raise ValueError(f"`degree` must be an integer of at least 0; got {degree!r}.")
+
+    degree = int(degree)
 
     def f_expanded(p: Any, *args: Any, **kwargs: Any) -> Any:
         direction = jax.tree.map(lambda new, old: new - old, p, params)

@@ -14,7 +14,7 @@ import jax
 
 from .batch import batch
 from .empirical import NtkImplementation, empirical_kernel_fn
-from .empirical.kernel import KINDS
+from .empirical.kernel import KINDS, NAME
 from .get import Get, select
 from .requested import requested
 from .stax.smoothness import SMOOTH
@@ -105,7 +105,12 @@ def monte_carlo_kernel_fn(
                 total = jax.tree.map(operator.add, total, sample)
             if done in counts:
                 mean = jax.tree.map(lambda leaf, n=done: leaf / n, total)
-                yield select("MonteCarloKernel", mean._asdict(), get)
+                # One sample has named tuples at the leaves of the outputs.
+                yield jax.tree.map(
+                    lambda one: select("MonteCarloKernel", one._asdict(), get),
+                    mean,
+                    is_leaf=lambda node: type(node).__name__ == NAME,
+                )
 
     def kernel_fn(
         x1: Any, x2: Any = None, get: Get = None, **apply_fn_kwargs: Any

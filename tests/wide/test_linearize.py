@@ -52,7 +52,11 @@ def test_taylor_error_has_the_next_order(params, degree):
 
 
 def test_taylor_refuses_bad_degree(params):
-    for degree in (-1, 1.5):
+    for degree in (2.0, np.int64(2)):
+        expected = taylor_expand(f, params, 2)(shifted(params, 0.1), X)
+        got = taylor_expand(f, params, degree)(shifted(params, 0.1), X)
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+    for degree in (-1, 1.5, None):
         with pytest.raises(ValueError, match="`degree`"):
             taylor_expand(f, params, degree)
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..get import Get, select
+from ..get import Get, select_each
 from ..requested import requested
 from .implementation import NtkImplementation
 from .nngp import empirical_nngp_fn
 from .ntk import empirical_ntk_fn
 
 KINDS = ("nngp", "ntk")
+NAME = "EmpiricalKernel"
 
 
 def empirical_kernel_fn(
@@ -36,7 +37,8 @@ def empirical_kernel_fn(
 
     Returns:
         ``kernel_fn(x1, x2, get, params, **kwargs)``, where ``get`` is ``"nngp"``,
-        ``"ntk"`` or a tuple of both; None is both. See `empirical_ntk_fn`.
+        ``"ntk"`` or a tuple of both; None is both. See `empirical_ntk_fn`. Where `f`
+        returns a tree, so does this, with an array or a named tuple for each leaf.
 
     Raises:
         ValueError: If `implementation` or `vmap_axes` is unknown; from ``kernel_fn``,
@@ -60,6 +62,6 @@ def empirical_kernel_fn(
         kernels = {
             kind: fns[kind](x1, x2, params, **kwargs) for kind in requested(get, KINDS)
         }
-        return select("EmpiricalKernel", kernels, get)
+        return select_each(NAME, kernels, get)
 
     return kernel_fn

@@ -63,6 +63,7 @@ def gradient_descent_mse_ensemble(
     Raises:
         ValueError: If shapes do not fit, or if a kernel has to be inverted and is
             singular.
+        NotImplementedError: From ``predict_fn``, if `get` has another name.
     """
     y_train = jnp.asarray(y_train)
     train = output_layout(y_train.shape, trace_axes)
@@ -93,7 +94,7 @@ def gradient_descent_mse_ensemble(
         compute_cov: bool = False,
         **kernel_fn_test_test_kwargs: Any,
     ) -> Any:
-        kinds = requested(get, KINDS)
+        kinds = requested(get, KINDS, NotImplementedError)
         needed = kinds if not compute_cov else tuple({*kinds, "nngp"})
         needed = tuple(kind for kind in KINDS if kind in needed)
         operators = training_operators(needed)

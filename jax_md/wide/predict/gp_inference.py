@@ -49,7 +49,7 @@ def gp_inference(
         `Gaussian` if `k_test_test` is passed. Without `k_test_train` these are the
         targets, without variance, whatever the ridge: what training to the end gives.
         Pass ``k_test_train=k_train_train`` for the posterior on the training set. None
-        asks for every kernel passed, or, with arrays, for one bare result.
+        asks for every kernel passed; an array stands for both of them.
 
     Raises:
         ValueError: If shapes do not fit or the kernel is singular; from ``predict_fn``
@@ -76,25 +76,27 @@ def gp_inference(
     def predict_fn(
         get: Any = None, k_test_train: Any = None, k_test_test: Any = None
     ) -> Any:
-        k_cross = k_train_train if k_test_train is None else k_test_train
-        bare = get is None and _is_array(k_train_train)
-        default = ("ntkgp",) if bare else _available(k_train_train)
-        modes = default if get is None else requested(get, MODES)
+        modes = _available(k_train_train) if get is None else requested(get, MODES)
         results = {}
         for mode in modes:
-            source = "nngp" if mode == "nngp" else "ntk"
-            needed = [source]
+            needed = ["nngp" if mode == "nngp" else "ntk"]
+            if k_test_train is None:
+                _pick(k_train_train, needed[0], "k_train_train")
+                results[mode] = y_train * 1.0
+                if k_test_test is not None:
+                    nothing = jnp.zeros((train.rows, train.rows), results[mode].dtype)
+                    results[mode] = Gaussian(
+                        results[mode], interleaved(nothing, train, train)
+                    )
+                continue
             if mode == "ntk" and k_test_test is not None:
                 needed = ["ntk", "nngp"]
-                for name, kernel in (
-                    ("k_train_train", k_train_train),
-                    ("k_test_train", k_cross),
-                ):
-                    _need_both(kernel, name)
+                _need_both(k_train_train, "k_train_train")
+                _need_both(k_test_train, "k_test_train")
             cross = {}
             test: Layout = train
             for kind in needed:
-                rows = _pick(k_cross, kind, "k_test_train")
+                rows = _pick(k_test_train, kind, "k_test_train")
                 test = test_layout(rows, train)
                 cross[kind] = kernel_matrix(rows, test, train, "k_test_train")
             prior = None
@@ -105,12 +107,6 @@ def gp_inference(
                 prior = kernel_matrix(own, test, test, "k_test_test")
             for kind in needed:
                 _pick(k_train_train, kind, "k_train_train")
-            if k_test_train is None:
-                results[mode] = y_train * 1.0
-                if prior is not None:
-                    nothing = interleaved(jnp.zeros_like(prior), test, test)
-                    results[mode] = Gaussian(results[mode], nothing)
-                continue
             used = {kind: operators[kind] for kind in needed}
             # "ntkgp" is the Bayesian formula with the other kernel in its place.
             if mode == "ntkgp":
@@ -122,7 +118,7 @@ def gp_inference(
                 results[mode] = Gaussian(
                     results[mode], interleaved(covariance, test, test)
                 )
-        return results["ntkgp"] if bare else select("Gaussians", results, get)
+        return select("Gaussians", results, get)
 
     return predict_fn
 

@@ -82,7 +82,7 @@ class KernelOperator:
         forever = jnp.isinf(s)
         finite = jnp.where(forever, 1.0, s)
         x = values * finite
-        small = x < 1e-4  # the series is exact to rounding there
+        small = jnp.abs(x) < 1e-4  # the series is exact to rounding there
         series = 1.0 - x / 2 + x * x / 6 - x**3 / 24
         ratio = jnp.where(small, series, -jnp.expm1(-x) / jnp.where(small, 1.0, x))
         inverse = 1.0 / jnp.where(forever, values, 1.0)

@@ -59,7 +59,7 @@ def Aggregate(
         implementation: ``"DENSE"``: a pattern is ``[N, *nodes, *nodes]``, senders
             first. ``"SPARSE"``: integers ``[N, edges, number of axes, 2]``, sender and
             receiver of edges of weight 1; repeated edges count as often as they are
-            there, negative ones not at all.
+            there, negative ones not at all. With one axis ``[N, edges, 2]`` will do.
     """
     kind = _as_implementation(implementation)
 
@@ -180,6 +180,8 @@ def _as_implementation(name: Any) -> AggregateImplementation:
 
 def _flat_edges(pattern: Array, nodes: tuple[int, ...]) -> tuple[Array, Array, Array]:
     """Return senders, receivers (one number for all axes) and which edges count."""
+    if pattern.ndim == 3 and len(nodes) == 1:
+        pattern = jnp.expand_dims(pattern, -2)
     real = jnp.all(pattern >= 0, axis=(-2, -1))
     strides = [1]
     for n in reversed(nodes[1:]):

@@ -1,5 +1,7 @@
 """Networks out of layers: one after another, side by side, many times."""
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import jax
@@ -20,8 +22,30 @@ def _split(rng: Any, n: int) -> list[Any]:
     return [None] * n if rng is None else list(jax.random.split(rng, n))
 
 
+def _chained(rng: jax.Array, n: int) -> list[jax.Array]:
+    """Keys of parameters in a row, by the schedule of `jax.example_libraries.stax`.
+
+    The parameters of a layer do not depend on how many come after it.
+    """
+    keys = []
+    for _ in range(n):
+        rng, key = jax.random.split(rng)
+        keys.append(key)
+    return keys
+
+
 def _keyed(rng: Any) -> dict[str, Any]:
     return {} if rng is None else {"rng": rng}
+
+
+def _row(requirements: Iterable[Any]) -> Any:
+    """Return the requirement of layers in a row.
+
+    None to follow is not the same as a layer that needs nothing: what leaves the last
+    layer may still be diagonal.
+    """
+    last_first = list(requirements)[::-1] or [Requirement()]
+    return reduce(lambda after, this: before(this, after), last_first)
 
 
 @layer
@@ -46,7 +70,7 @@ def serial(*layers: Layer) -> Layer:
 
     def init_fn(rng: jax.Array, input_shape: Any) -> tuple[Any, list[Any]]:
         params, shape = [], input_shape
-        for init, key in zip(inits, _split(rng, len(inits)), strict=True):
+        for init, key in zip(inits, _chained(rng, len(inits)), strict=True):
             shape, p = init(key, shape)
             params.append(p)
         return shape, params
@@ -62,11 +86,8 @@ def serial(*layers: Layer) -> Layer:
             k = kernel(k, **kwargs)
         return k
 
-    requirement: Any = Requirement()
-    for kernel in reversed(kernels):
-        requirement = before(requirement_of(kernel), requirement)
     init_fn.output_shape = shape_fn  # type: ignore[attr-defined]
-    kernel_fn.requirement = requirement  # type: ignore[attr-defined]
+    kernel_fn.requirement = _row(map(requirement_of, kernels))  # type: ignore[attr-defined]
     kernel_fn.smoothness = smoothest_common(map(smoothness_of, kernels))  # type: ignore[attr-defined]
     return init_fn, apply_fn, kernel_fn
 
@@ -80,7 +101,7 @@ def parallel(*layers: Layer) -> Layer:
 
     Returns:
         A triple that maps a list or tuple of inputs to one of outputs. Its parameters
-        are a list with those of each layer; ``rng`` is split among them.
+        are a tuple with those of each layer; ``rng`` is split among them.
     """
     inits, applies, kernels = zip(*layers, strict=True)
 
@@ -95,15 +116,17 @@ def parallel(*layers: Layer) -> Layer:
         return inputs
 
     def shape_fn(shape: Any) -> Any:
-        return [output_shape(i, s) for i, s in zip(inits, check(shape), strict=True)]
+        return tuple(
+            output_shape(i, s) for i, s in zip(inits, check(shape), strict=True)
+        )
 
-    def init_fn(rng: jax.Array, input_shape: Any) -> tuple[Any, list[Any]]:
+    def init_fn(rng: jax.Array, input_shape: Any) -> tuple[Any, tuple[Any, ...]]:
         keys = _split(rng, len(inits))
         out = [
             init(key, s)
             for init, key, s in zip(inits, keys, check(input_shape), strict=True)
         ]
-        return [shape for shape, _ in out], [p for _, p in out]
+        return tuple(shape for shape, _ in out), tuple(p for _, p in out)
 
     def apply_fn(params: Any, inputs: Any, *, rng: Any = None, **kwargs: Any) -> Any:
         keys = _split(rng, len(applies))
@@ -154,10 +177,11 @@ def repeat(layer: Layer, n: int) -> Layer:
         return shape
 
     def draw(rng: jax.Array, input_shape: Any) -> Any:
-        if n == 0:
-            return ()
-        keys = jax.random.split(rng, n)
-        return jax.vmap(lambda key: init(key, input_shape)[1])(keys)
+        def next_layer(key: jax.Array, _: None) -> tuple[jax.Array, Any]:
+            key, own = jax.random.split(key)
+            return key, init(own, input_shape)[1]
+
+        return jax.lax.scan(next_layer, rng, None, length=n)[1]
 
     def apply_fn(params: Any, inputs: Any, *, rng: Any = None, **kwargs: Any) -> Any:
         if n == 0:
@@ -193,13 +217,7 @@ def repeat(layer: Layer, n: int) -> Layer:
             lambda one, _: (kernel(one, **kwargs), None), k, None, length=n - 1
         )[0]
 
-    kernel_fn.requirement = _power(requirement_of(kernel), n)  # type: ignore[attr-defined]
+    # Two copies need what any greater number needs.
+    kernel_fn.requirement = _row([requirement_of(kernel)] * min(n, 2))  # type: ignore[attr-defined]
     kernel_fn.smoothness = smoothness_of(kernel) if n else SMOOTH  # type: ignore[attr-defined]
     return shaped(shape_fn, draw), apply_fn, kernel_fn
-
-
-def _power(requirement: Any, n: int) -> Any:
-    total: Any = Requirement()
-    for _ in range(min(n, 2)):  # two copies need what any greater number needs
-        total = before(requirement, total)
-    return total

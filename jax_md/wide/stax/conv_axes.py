@@ -50,7 +50,17 @@ class Axes(NamedTuple):
         return [c for c in self.rhs if c not in "IO"]
 
     def lengths(self, shape: Sequence[int]) -> list[int]:
-        """Return the lengths of the position axes in the order of the filter."""
+        """Return the lengths of the position axes in the order of the filter.
+
+        Raises:
+            ValueError: If `shape` has another number of axes.
+        """
+        if len(shape) != len(self.lhs):
+            raise ValueError(
+                f"inputs must have {len(self.lhs)} axes, {self.lhs}, for a filter over "
+                f"{len(self.names)} positions; got shape {tuple(shape)}. Give "
+                "`filter_shape` one entry for each position axis."
+            )
         return [shape[self.lhs.index(c)] for c in self.names]
 
     def out_shape(self, batch: int, lengths: Sequence[int], width: int) -> Any:

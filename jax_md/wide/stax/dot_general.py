@@ -4,14 +4,13 @@ A linear map `A` of positions takes a covariance to :math:`A K A^T`, one factor 
 copy of the axes.
 """
 
-import string
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jax_md.wide.contraction import DotNumbers, label
 from jax_md.wide.kernel import Kernel
 from jax_md.wide.stax.diagonal import Bool, Diagonal
 from jax_md.wide.stax.requirements import (
@@ -23,27 +22,6 @@ from jax_md.wide.stax.requirements import (
 )
 
 Array = jax.Array
-DotNumbers = tuple[
-    tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]
-]
-
-
-class _Labels(NamedTuple):
-    """One letter for each axis of the inputs, the constant and the outputs."""
-
-    inputs: list[str]
-    constant: list[str]
-    outputs: list[str]
-    batch: str
-    channel: str
-
-    @property
-    def spatial_in(self) -> list[str]:
-        return [c for c in self.inputs if c not in (self.batch, self.channel)]
-
-    @property
-    def spatial_out(self) -> list[str]:
-        return [c for c in self.outputs if c not in (self.batch, self.channel)]
 
 
 @layer
@@ -65,12 +43,12 @@ def DotGeneral(
             scalar scales the inputs.
         dimension_numbers: Axes contracted and shared, see `jax.lax.dot_general`.
         precision: See `jax.lax.dot_general`.
-        batch_axis: Batch axis of the inputs; neither contracted nor shared.
-        channel_axis: Channel axis of the inputs; neither contracted nor shared.
+        batch_axis: Batch axis of the inputs.
+        channel_axis: Channel axis of the inputs.
 
     Raises:
-        ValueError: If both `lhs` and `rhs` are given, or channels or samples are
-            contracted.
+        ValueError: If both `lhs` and `rhs` are given; from the kernel, if samples are
+            contracted, or channels contracted or shared.
     """
     if lhs is not None and rhs is not None:
         raise ValueError(
@@ -81,30 +59,7 @@ def DotGeneral(
     constant = lhs if is_lhs else (1.0 if rhs is None else rhs)
     shape_c = jnp.shape(constant)
     contract, share = dimension_numbers
-    own, other = (1, 0) if is_lhs else (0, 1)
-
-    def labels(ndim: int) -> _Labels:
-        letters = iter(string.ascii_lowercase)
-        inputs = [next(letters) for _ in range(ndim)]
-        const = [""] * len(shape_c)
-        used = []
-        for pair in (contract, share):
-            for i, j in zip(pair[own], pair[other], strict=True):
-                const[j] = inputs[i]
-                used.append(i % ndim)
-        for axis, name in ((batch_axis, "batch"), (channel_axis, "channel")):
-            if axis % ndim in used:
-                raise ValueError(
-                    f"`dimension_numbers` must leave the {name} axis {axis} of the "
-                    f"inputs alone; got {dimension_numbers}. Use `Dense` to mix "
-                    "channels."
-                )
-        const = [c or next(letters) for c in const]
-        shared = [inputs[i] for i in share[own]]
-        free = [c for c in inputs if c not in const]
-        new = [c for c in const if c not in inputs]
-        outputs = shared + (new + free if is_lhs else free + new)
-        return _Labels(inputs, const, outputs, inputs[batch_axis], inputs[channel_axis])
+    own = 1 if is_lhs else 0
 
     def dot(x: Array) -> Array:
         c = jnp.asarray(constant, x.dtype)
@@ -112,47 +67,30 @@ def DotGeneral(
         return lax.dot_general(*args, dimension_numbers, precision=precision)
 
     def shape_fn(shape: Any) -> tuple[int, ...]:
-        known = tuple(1 if n < 0 else n for n in shape)
-        out = jax.eval_shape(dot, jax.ShapeDtypeStruct(known, jnp.result_type(float)))
-        names = labels(len(shape))
-        at = names.outputs.index(names.batch)
-        return (*out.shape[:at], shape[batch_axis], *out.shape[at + 1 :])
+        ndim = len(shape)
+        # An unknown number of samples passes for one, or for that of the constant.
+        known = [1 if n < 0 else n for n in shape]
+        for i, j in zip(share[own], share[1 - own], strict=True):
+            known[i] = shape_c[j] if shape[i] < 0 else shape[i]
+        struct = jax.ShapeDtypeStruct(tuple(known), jnp.result_type(float))
+        out = jax.eval_shape(dot, struct).shape
+        names = label(
+            ndim, len(shape_c), is_lhs, dimension_numbers, batch_axis, channel_axis
+        )
+        if -1 in shape and names.batch in names.outputs:
+            at = names.batch_axis
+            return (*out[:at], shape[batch_axis], *out[at + 1 :])
+        return out
 
     def apply_fn(params: Any, inputs: Array, **unused: Any) -> Array:
-        labels(inputs.ndim)
         return dot(inputs)
 
     mixes = Diagonal(input=Bool.NO) if contract[own] else Diagonal()
 
     @requires(batch_axis=batch_axis, channel_axis=channel_axis, diagonal_spatial=mixes)
     def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
-        names = labels(len(k.shape1))
-        c = jnp.asarray(constant, k.nngp.dtype)
-
-        def transform(x: Array, n_batch: int, *_: int) -> Array:
-            # Lower case for the first copy of an axis, upper for the second.
-            def copies(spatial: list[str]) -> str:
-                if k.diagonal_spatial:
-                    return "".join(spatial)
-                return "".join(a + a.upper() for a in spatial)
-
-            batch = "yz"[:n_batch]
-            first = "".join(names.constant)
-            second = first if k.diagonal_spatial else first.upper()
-            return jnp.einsum(
-                f"{first},{batch}{copies(names.spatial_in)},{second}"
-                f"->{batch}{copies(names.spatial_out)}",
-                c,
-                x,
-                c,
-                precision=lax.Precision.HIGHEST if precision is None else precision,
-            )
-
-        return k.linear(
-            transform,
-            batch_axis=names.outputs.index(names.batch),
-            channel_axis=names.outputs.index(names.channel),
-        )
+        how = lax.Precision.HIGHEST if precision is None else precision
+        return k.dot_general(constant, constant, is_lhs, dimension_numbers, how)
 
     def mask_fn(mask: Any, input_shape: Any) -> Array:
         kept = jnp.broadcast_to(~mask, input_shape).astype(float)

@@ -41,7 +41,8 @@ def LayerNorm(
         channel_axis: Channel axis of the inputs.
 
     Raises:
-        ValueError: If the inputs are not Gaussian, or `axis` lacks the channels.
+        ValueError: If `axis` lacks the channels or holds the samples.
+        NotImplementedError: From the kernel, if the inputs are not Gaussian.
 
     Source:
         J. Ba et al., arXiv:1607.06450.
@@ -77,7 +78,7 @@ def LayerNorm(
     def kernel_fn(k: Kernel, **unused: Any) -> Kernel:
         over = resolve(len(k.shape1))
         if not k.is_gaussian:
-            raise ValueError(
+            raise NotImplementedError(
                 "`LayerNorm` has a kernel for Gaussian inputs only, which an affine "
                 "layer makes; got others. Put `Dense`, `Conv` or alike before it."
             )

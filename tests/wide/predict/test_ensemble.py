@@ -130,8 +130,11 @@ def test_gp_inference_is_the_ensemble_at_infinite_time(problem):
     means = predict_fn(None, cross)
     assert means._fields == ("nngp", "ntk")
     np.testing.assert_allclose(means.ntk, got.ntk.mean, atol=EXACT)
-    array = predict.gp_inference(k.ntk, y, diag_reg=0.01)
-    np.testing.assert_allclose(array(None, cross.ntk), got.ntkgp.mean, atol=EXACT)
+    arrays = predict.gp_inference(k.ntk, y, diag_reg=0.01)
+    for mean in arrays(None, cross.ntk)._asdict().values():
+        np.testing.assert_allclose(mean, got.ntkgp.mean, atol=EXACT)
+    with pytest.raises(ValueError, match="needs the 'nngp' and the 'ntk'"):
+        arrays(None, cross.ntk, prior.ntk)
     np.testing.assert_allclose(
         jax.jit(lambda c: predict_fn("nngp", c))(cross), got.nngp.mean, atol=EXACT
     )
@@ -150,6 +153,10 @@ def test_gp_inference_on_training_set(problem):
         np.testing.assert_array_equal(got.mean, y)
         np.testing.assert_allclose(got.mean, wanted.mean, atol=EXACT)
         np.testing.assert_allclose(got.covariance, wanted.covariance, atol=EXACT)
+        # The last argument only says that a covariance is wanted.
+        jax.tree.map(
+            np.testing.assert_array_equal, predict_fn(kind, None, k.ntk[:2, :2]), got
+        )
     posterior = predict_fn("nngp", k)
     ridge = 0.1 * np.trace(k.nngp) / N_TRAIN * np.eye(N_TRAIN)
     expected = k.nngp @ np.linalg.solve(k.nngp + ridge, y)
@@ -164,6 +171,9 @@ def test_gp_inference_refuses_missing_kernels(problem):
         predict_fn("nngp", cross)
     with pytest.raises(ValueError, match="needs the 'nngp' and the 'ntk'"):
         predict_fn("ntk", cross, prior)
+    ensemble = predict.gradient_descent_mse_ensemble(arccos_kernel_fn, x, y)
+    with pytest.raises(NotImplementedError, match="`get`"):
+        ensemble(1.0, None, "ntkgp")
     for get in ((), ("ntk", "ntk"), "laplace"):
         with pytest.raises(ValueError, match="`get`"):
             predict_fn(get, cross)

@@ -59,6 +59,14 @@ def test_mse_times_lead_and_jit(problem):
     np.testing.assert_allclose(train[1, 2], y)
 
 
+def test_mse_before_the_start(problem):
+    _, _, y, k, k_cross = problem
+    back = expm(0.7 * np.asarray(k.ntk) / y.size)
+    got = predict.gradient_descent_mse(k.ntk, y)(-0.7, None, 0.0, k_cross.ntk)
+    want = k_cross.ntk @ np.linalg.solve(k.ntk, y - back @ y)
+    np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-10)
+
+
 def test_mse_layout_with_kept_output_axis(problem):
     _, _, y, k, k_cross = problem
     coupling = jnp.array([[2.0, 0.5], [0.5, 1.0]])

@@ -79,7 +79,7 @@ def Monomial(degree: int) -> Layer:
         degree: The power `n`, an integer, 0 or more.
 
     Raises:
-        ValueError: If `degree` is no such integer.
+        NotImplementedError: If `degree` is no such integer.
     """
     n = _check_degree(degree)
 
@@ -101,7 +101,7 @@ def Hermite(degree: int) -> Layer:
         degree: The degree `n`, an integer, 0 or more.
 
     Raises:
-        ValueError: If `degree` is no such integer.
+        NotImplementedError: If `degree` is no such integer.
     """
     n = _check_degree(degree)
     he = onp.polynomial.hermite_e.herme2poly([0.0] * n + [1.0])
@@ -126,7 +126,7 @@ def Hermite(degree: int) -> Layer:
 
 def _check_degree(degree: int) -> int:
     if int(degree) != degree or degree < 0:
-        raise ValueError(
+        raise NotImplementedError(
             f"`degree` must be an integer, 0 or more; got {degree!r}. Round it."
         )
     return int(degree)

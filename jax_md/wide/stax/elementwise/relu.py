@@ -147,13 +147,13 @@ def RectifiedMonomial(degree: int) -> Layer:
         degree: The power `n`, an integer, 0 or more.
 
     Raises:
-        ValueError: If `degree` is no such integer.
+        NotImplementedError: If `degree` is no such integer.
 
     Source:
         Y. Cho and L. Saul, NeurIPS 2009.
     """
     if int(degree) != degree or degree < 0:
-        raise ValueError(
+        raise NotImplementedError(
             f"`degree` must be an integer, 0 or more; got {degree!r}. Round it."
         )
     n = int(degree)
