@@ -38,7 +38,8 @@ TEMPERATURE, FEMTOSECOND = 500.0 * UNIT["temperature"], 1e-3 * UNIT["time"]
 STEP, EVERY = 0.5, 10  # femtoseconds, and steps between two looks at the uncertainty
 TOLERANCE = 0.2  # eV per Angstrom, standard deviation of a component of a force
 NOISE = np.array([1e-2, 1.0])  # of energies per atom and forces, as a ratio
-RATIOS = 10.0 ** np.arange(-4, 0.1, 0.5)  # noise of forces over scale of the kernel
+RATIOS = 10.0 ** np.arange(-5, -1.9, 0.5)  # noise of forces over scale of the kernel
+KNOWN = 6  # forces and torques of any potential add up to nothing
 
 
 class Oracle:
@@ -124,11 +125,13 @@ class Learner:
             noise=tuple(ratio * NOISE),
             coupling=np.eye(3),
         )
-        # The likelihood of the data, at its maximum over the scale of the kernel.
-        m = count * group.rows
+        # The likelihood of the data, at its maximum over the scale of the kernel. What
+        # is known of forces beforehand is no evidence, for as little noise as can be.
+        m = count * (group.rows - KNOWN)
         signal = jnp.sqrt(y @ p.alpha / m)
         halves = jnp.where(real, jnp.log(jnp.diagonal(p.lower)), 0)
-        evidence = -m * jnp.log(signal) - jnp.sum(halves)
+        evidence = count * KNOWN * jnp.log(ratio) - m * jnp.log(signal)
+        evidence -= jnp.sum(halves)
         return evidence, Fit(p, signal)
 
 
@@ -163,7 +166,7 @@ def explore(oracle, learn, labels, score, duration, tolerance, depth, key):
         R, p = state.position, fit.potential
         force = quantity.force(kp.energy_fn(p, species))(R)
         variance = kp.force_variance_fn(p, species)(R)
-        return state, force, fit.signal * jnp.sqrt(variance)
+        return state, force, fit.signal * jnp.sqrt(variance + p.noise.force**2)
 
     fit = learn(labels)
     state = simulator.init(key, jnp.asarray(oracle.start), oracle.mass, fit=fit)
@@ -228,6 +231,17 @@ def scorer(test: list, species):
         return 1e3 * rms[0] / len(species), 1e3 * rms[1]
 
     return (lambda fit: tuple(map(float, score(fit)))), 1e3 * float(jnp.std(F))
+
+
+def calibration(fit: Fit, test: list, species) -> float:
+    """Return the error of forces as a multiple of what was expected of it."""
+    R = jnp.stack([seen.position for seen in test])
+    F = jnp.stack([seen.force for seen in test])
+    force = quantity.force(kp.energy_fn(fit.potential, species))
+    variance = jax.lax.map(kp.force_variance_fn(fit.potential, species), R)
+    wrong = jax.lax.map(force, R) - F
+    expected = fit.signal**2 * (variance + fit.potential.noise.force**2)
+    return float(jnp.sqrt(jnp.mean(wrong**2) / jnp.mean(expected)))
 
 
 def draw(found: dict, tolerance: float, path: Path) -> None:
@@ -297,17 +311,21 @@ def main(
         oracle, learn, labels, score, duration, tolerance, bias, run
     )
     order = np.random.default_rng(seed).permutation(len(pool))[: len(labels)]
-    found["error"].append(score(learn(labels)))
+    final = learn(labels)
+    found["error"].append(score(final))
     found["labels"].append(len(labels))
+    found["calibration"] = calibration(final, test[::5], oracle.species)
     found["trajectory error"] = score(learn([pool[i] for i in order]))
     found["spread"] = spread
     draw(found, tolerance, output / "active_learning.png")
     (energy_error, force_error), other = found["error"][-1], found["trajectory error"]
+    surprise = np.sqrt(np.mean(np.square(found["surprise"])))
     print(
         f"{len(labels)} labels for {found['time'][-1]:.2f} ps. Held-out frames: "
         f"{energy_error:.2f} meV per atom, {force_error:.0f} meV per Angstrom of "
         f"{found['spread']:.0f}; after as many frames of a trajectory of GFN2-xTB "
-        f"{other[0]:.2f} and {other[1]:.0f}"
+        f"{other[0]:.2f} and {other[1]:.0f}. Error over deviation: {surprise:.2f} when "
+        f"labelled, {found['calibration']:.2f} on held-out frames"
     )
     return found
 
