@@ -13,9 +13,8 @@ pooling. Both engines run the same script and take turns.
 - Every pair of pixels counts under pooling, which takes 4,096 numbers for each pair of
   images: both engines go block by block, neural-tangents for minutes with 512 images.
   The kernel of the smallest number of images is computed whole. Of the larger ones, in
-  which every block costs the same, both compute as many rows as make a quarter of a
-  million entries. Each engine runs these once, when small kernels have compiled the
-  blocks.
+  which every block costs the same, both compute as many rows as make 65,536 entries.
+  Each engine runs these once, when small kernels have compiled the blocks.
 
 Memory is what one call adds to the resident size of its process, results included, once
 all is compiled; beside it stands the peak of the whole process, which is all that is
@@ -44,7 +43,7 @@ FLATTEN_BLOCK = 64
 # Images under pooling by depth: neural-tangents takes half a minute for each.
 POOL_BLOCK, POOLED = 16, {3: 128, 8: 64}
 # Entries of pooled kernels that it takes minutes for.
-LONG = 1 << 18
+LONG = 1 << 16
 # Seconds below which a call is timed seven times as often.
 QUICK = 0.2
 DEVICES, DEVICE_BLOCK = 8, 32
