@@ -39,7 +39,6 @@ STEP, EVERY = 0.5, 10  # femtoseconds, and steps between two looks at the uncert
 TOLERANCE = 0.2  # eV per Angstrom, standard deviation of a component of a force
 NOISE = np.array([1e-2, 1.0])  # of energies per atom and forces, as a ratio
 RATIOS = 10.0 ** np.arange(-5, -1.9, 0.5)  # noise of forces over scale of the kernel
-KNOWN = 6  # forces and torques of any potential add up to nothing
 
 
 class Oracle:
@@ -102,6 +101,8 @@ class Learner:
         training = kp.prepare(
             self.descriptor_fn, full, standardize=self.scale, reference=self.zero
         )
+        # That forces and torques add up to nothing is no evidence for little noise.
+        training = kp.independent(training)
         ratios = RATIOS if ratio is None else [ratio]
         fits = [self.fit(training, len(labels), r) for r in ratios]
         return max(fits, key=lambda fit: np.nan_to_num(fit[0], nan=-np.inf))[1]
@@ -125,13 +126,11 @@ class Learner:
             noise=tuple(ratio * NOISE),
             coupling=np.eye(3),
         )
-        # The likelihood of the data, at its maximum over the scale of the kernel. What
-        # is known of forces beforehand is no evidence, for as little noise as can be.
-        m = count * (group.rows - KNOWN)
+        # The likelihood of the data, at its maximum over the scale of the kernel.
+        m = count * group.rows
         signal = jnp.sqrt(y @ p.alpha / m)
         halves = jnp.where(real, jnp.log(jnp.diagonal(p.lower)), 0)
-        evidence = count * KNOWN * jnp.log(ratio) - m * jnp.log(signal)
-        evidence -= jnp.sum(halves)
+        evidence = -m * jnp.log(signal) - jnp.sum(halves)
         return evidence, Fit(p, signal)
 
 

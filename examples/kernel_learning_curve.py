@@ -50,15 +50,12 @@ def kernel(name: str, length, variance=1.0):
     return kp.network(network, name.lower(), variance)
 
 
-def choose(name: str, training: kp.Training, known: int) -> tuple[float, float, float]:
-    """Return length, scale and noise of forces that make the labels most likely.
-
-    Forces add up to nothing, and torques to nothing without a box, whatever the
-    potential: so many data of a frame, ``known``, are no evidence. Counted as such
-    they would praise any fit for as little noise as there can be.
-    """
-    (group,) = training.groups
-    m = len(group.x) * (group.rows - known)
+def choose(name: str, training: kp.Training) -> tuple[float, float, float]:
+    """Return length, scale and noise of forces that make the labels most likely."""
+    # Forces add up to nothing whatever the potential, and would praise any fit for as
+    # little noise as there can be.
+    training = kp.independent(training)
+    m = len(training.y)
 
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(None, None, 0))
@@ -72,7 +69,6 @@ def choose(name: str, training: kp.Training, known: int) -> tuple[float, float, 
         )
         scale = jnp.sqrt(training.y @ p.alpha / m)
         volume = jnp.sum(jnp.log(jnp.diagonal(p.lower)))
-        volume -= len(group.x) * known * jnp.log(ratio)
         return -m * jnp.log(scale) - volume, scale
 
     found = [evidence(training, length, RATIOS) for length in LENGTHS]
@@ -90,7 +86,6 @@ class System(NamedTuple):
         species: Labels of the atoms, or None.
         sizes: Frames in each fit.
         few: Frames by which hyper-parameters are chosen.
-        known: Numbers in the forces of a frame that follow from symmetry.
         options: Of the fits.
     """
 
@@ -99,7 +94,6 @@ class System(NamedTuple):
     species: np.ndarray | None
     sizes: tuple[int, ...]
     few: int
-    known: int
     options: dict
 
 
@@ -117,7 +111,7 @@ def silicon() -> System:
         cutoff_fn=nn.quintic_cutoff,
     )
     options = {"environments": 500, "selection": "farthest_point"}
-    return System(descriptor_fn, frames, None, (2, 4, 8, 16, 32), 2, 3, options)
+    return System(descriptor_fn, frames, None, (2, 4, 8, 16, 32), 2, options)
 
 
 def ethanol() -> System:
@@ -136,7 +130,7 @@ def ethanol() -> System:
         cutoff_fn=nn.quintic_cutoff,
     )
     sizes = 5, 10, 20, 40, 80, 120
-    return System(descriptor_fn, frames, species, sizes, 20, 6, {})
+    return System(descriptor_fn, frames, species, sizes, 20, {})
 
 
 def learn(system: System, count: int | None, held_out: int) -> dict:
@@ -157,7 +151,7 @@ def learn(system: System, count: int | None, held_out: int) -> dict:
         )
 
     few = prepare(system.few)
-    chosen = {name: choose(name, few, system.known) for name in KERNELS}
+    chosen = {name: choose(name, few) for name in KERNELS}
     for name, (length, scale, noise) in chosen.items():
         print(
             f"{name:4}: length {length:g}, scale {scale:.3g} eV, noise "

@@ -470,16 +470,61 @@ def test_marginal_likelihood_and_its_gradient():
         up, down = (evidence(at | {name: at[name] + s * h}) for s in (1, -1))
         difference = float(up - down) / (2 * h)
         assert float(gradient[name]) == pytest.approx(difference, rel=1e-4), name
+    with pytest.raises(ValueError, match="traced"):
+        jax.jit(lambda t: kp.log_marginal_likelihood(KERNELS["rbf"], t))(training)
+
+
+def projected(training):
+    """The axes of `independent`, found from what all forces and stresses obey."""
+    (group,) = training.groups
+    g, rows = group.x.shape[0], group.rows
+    spots = np.stack([R for R, *_ in labelled()[:g]])
+    known = np.zeros((g, 6 + 3, rows))
+    for k in range(3):
+        known[:, k, 1 + k : 1 + 3 * N : 3] = 1  # the sum of forces
+        # The cluster does not reach through the box: nor is there a torque.
+        turn = np.cross(np.eye(3)[k], spots)
+        known[:, 3 + k, 1 : 1 + 3 * N] = turn.reshape(g, -1)
+        i, j = (k + 1) % 3, (k + 2) % 3  # the antisymmetric part of the stress
+        known[:, 6 + k, 1 + 3 * N + 3 * i + j] = 1
+        known[:, 6 + k, 1 + 3 * N + 3 * j + i] = -1
+    return [np.linalg.svd(block)[2][9:].T for block in known]
+
+
+def test_marginal_likelihood_of_what_data_say():
+    training = kp.prepare(descriptors(), data(2, stresses=True))
+    axes = np.asarray(jax.scipy.linalg.block_diag(*projected(training)))
     # The density of a normal distribution, written out.
     kernel = kp.kernels.AtomKernel(KERNELS["rbf"], (0,), None)
     K = np.asarray(jax.jit(lambda t: kp.covariance.covariance(kernel, t))(training))
-    K = K + np.diag(
-        np.asarray(training.deviation(kp.Noise())) ** 2 + 1e-10 * K.diagonal()
-    )
-    y = np.asarray(training.y)
+    noise = np.asarray(training.deviation(kp.Noise())) ** 2
+    K = axes.T @ (K + np.diag(noise)) @ axes
+    y = np.asarray(training.y) @ axes
     expected = -0.5 * (y @ np.linalg.solve(K, y) + np.linalg.slogdet(2 * np.pi * K)[1])
-    found = kp.log_marginal_likelihood(KERNELS["rbf"], training)
+    found = kp.log_marginal_likelihood(KERNELS["rbf"], training, jitter=0.0)
     assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+def test_independent_data_are_fitted_alike():
+    training = kp.prepare(descriptors(), data(3, stresses=True))
+    fewer = kp.independent(training)
+    assert [g.kinds for g in fewer.groups] == [
+        (("energy", 1), ("force", 3 * N - 6), ("stress", 6))
+    ]
+    assert kp.independent(fewer) is fewer and fewer.y.shape == (3 * (3 * N + 1),)
+    options = {"noise": (1e-4, 1e-3), "jitter": 0.0}
+    R, *_ = held_out()
+    a, b = (
+        kp.fit(KERNELS["rbf"], descriptors(), t, **options) for t in (training, fewer)
+    )
+    for make in (kp.energy_fn, kp.variance_fn):
+        for x, y in zip(
+            jax.tree.leaves(make(a)(R)), jax.tree.leaves(make(b)(R)), strict=True
+        ):
+            np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-9)
+    # Energies alone are independent already.
+    energies = kp.prepare(descriptors(), data(3, forces=False))
+    np.testing.assert_array_equal(kp.independent(energies).y, energies.y)
 
 
 @SLOW

@@ -14,6 +14,7 @@ from .evidence import log_marginal_likelihood as log_marginal_likelihood
 from .fit import KernelPotential as KernelPotential
 from .fit import fit as fit
 from .fit import update as update
+from .independent import independent as independent
 from .kernels import network as network
 from .kernels import rbf as rbf
 from .kernels import structure_kernel as structure_kernel

@@ -8,6 +8,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from .covariance import covariance
+from .independent import independent
 from .kernels import AtomKernel
 from .observations import DEFAULT_NOISE, Noise, Training
 from .solve import default_jitter
@@ -27,14 +28,19 @@ def log_marginal_likelihood(
               - \tfrac{p}{2} \log 2 \pi
 
     Differentiable with respect to whatever the kernel closes over, the noise and the
-    coupling; NaN where the matrix is singular.
+    coupling; NaN where the matrix is singular. The data are those that say something,
+    see `independent`: that forces add up to zero is no evidence.
 
     Args:
         kernel: As in `fit`; hyper-parameters may be traced.
-        training: What `prepare` made.
+        training: What `prepare` made; if it is traced, what `independent` made of that.
         noise: As in `fit`.
         coupling: As in `fit`.
         jitter: As in `fit`.
+
+    Raises:
+        ValueError: If the kernel is too rough for forces, or `training` is traced and
+            its data may depend on each other.
 
     Example:
         The slope in the length of a Gaussian kernel::
@@ -48,6 +54,7 @@ def log_marginal_likelihood(
         C. E. Rasmussen, C. K. I. Williams, "Gaussian Processes for Machine Learning",
         MIT Press 2006, section 5.4.
     """
+    training = independent(training)
     atoms = AtomKernel(kernel, training.types, coupling)
     if training.has_slopes:
         atoms.require_derivatives(1)

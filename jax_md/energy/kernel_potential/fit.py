@@ -219,7 +219,10 @@ def update(
     if new.has_slopes:
         kernel.require_derivatives(1)
     both = dataclasses.replace(
-        old, groups=old.groups + new.groups, y=np.concatenate([old.y, new.y])
+        old,
+        groups=old.groups + new.groups,
+        y=np.concatenate([old.y, new.y]),
+        is_independent=old.is_independent and new.is_independent,
     )
     grown = dataclasses.replace(potential, training=both)
     if potential.solver == "sparse":

@@ -140,6 +140,7 @@ class Training:
         reference: Energy of a free atom of each species, ``[t]``.
         types: Labels of the species, in order.
         descriptor_fn: Makes the descriptors.
+        is_independent: Whether forces and stresses are `independent` combinations.
     """
 
     groups: tuple[Group, ...]
@@ -149,6 +150,7 @@ class Training:
     reference: Float[Any, " t"]
     types: tuple = dataclasses.static_field()
     descriptor_fn: Callable = dataclasses.static_field()
+    is_independent: bool = dataclasses.static_field(default=False)
 
     @property
     def has_slopes(self) -> bool:

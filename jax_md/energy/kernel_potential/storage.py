@@ -56,6 +56,7 @@ def save(
     training = potential.training
     if training is not None and with_training:
         arrays["y"] = training.y
+        facts["is_independent"] = training.is_independent
         if potential.system is not None:
             shift, precondition = potential.system
             arrays["shift"] = shift
@@ -121,7 +122,12 @@ def load(
             for i, (has_energy, kinds) in enumerate(facts["groups"])
         )
         training = Training(
-            groups=groups, y=arrays["y"], types=atoms.types, **scaling, **common
+            groups=groups,
+            y=arrays["y"],
+            types=atoms.types,
+            is_independent=facts["is_independent"],
+            **scaling,
+            **common,
         )
     upper = None
     if "upper" in arrays:
