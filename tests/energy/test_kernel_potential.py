@@ -491,6 +491,7 @@ def projected(training):
     return [np.linalg.svd(block)[2][9:].T for block in known]
 
 
+@SLOW
 def test_marginal_likelihood_of_what_data_say():
     training = kp.prepare(descriptors(), data(2, stresses=True))
     axes = np.asarray(jax.scipy.linalg.block_diag(*projected(training)))
@@ -505,6 +506,7 @@ def test_marginal_likelihood_of_what_data_say():
     assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
+@SLOW
 def test_independent_data_are_fitted_alike():
     training = kp.prepare(descriptors(), data(3, stresses=True))
     fewer = kp.independent(training)
