@@ -103,6 +103,13 @@ def test_every_ensemble_runs_it_over_a_list(ensemble):
         simulator, state, 200, neighbor_fn=NEIGHBOR, every=20, conserved=conserved
     )
     assert float(jnp.max(jnp.abs(done.state.position - R))) > 0.02
+    # The same run over all pairs, random numbers included, ends at the same place.
+    plain = make(
+        kp.energy_fn(potential()[0].set(descriptor_fn=descriptors(False))), shift
+    )
+    state = plain.init(jax.random.key(0), R, **start)
+    end = simulate.run(plain, state, 200).state
+    np.testing.assert_allclose(done.state.position, end.position, rtol=0, atol=1e-7)
     H = np.asarray(done.records["conserved"])
     assert np.ptp(H) < 0.01 * N * KT
 
